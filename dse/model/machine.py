@@ -1,0 +1,90 @@
+"""What a machine is made of: a chip, its links, its host, the software on it and what it costs.
+
+Figures are plain SI numbers (byte, byte/s, FLOP/s, s, W, USD); any of them may be a NumPy array, which is how a
+search moves a cache size or a bandwidth. Where each came from is in `facts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Number = Any  # float, NumPy array or SymPy expression: every equation takes all three
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A figure with its range, unit and source; `verified` is False for what nobody read in a document."""
+
+    value: float
+    low: float
+    high: float
+    unit: str
+    source: str
+    note: str = ""
+    verified: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Fabric:
+    """One level of network between devices.
+
+    bandwidth: byte/s per device and direction. domain: devices it joins. topology: "switch", "mesh", "ring",
+    "torus2d", "torus3d", "tree" or "none". latency: s of one message. reduces: the switch can add (NVLink SHARP).
+    oversubscription: leaf-to-spine ratio, 1 = full bisection.
+    """
+
+    bandwidth: Number
+    domain: int
+    topology: str
+    latency: Number | None = None
+    reduces: bool = False
+    oversubscription: Number = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The memory behind a device's host link: byte/s of link and memory per device, byte of memory per device."""
+
+    link_bandwidth: Number
+    link_efficiency: Number
+    link_latency: Number
+    memory_bandwidth: Number
+    memory_bytes: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """One accelerator as the catalogue has it.
+
+    peak: dense FLOP/s by number format. clock and matrix_clock: Hz (boost, and the one the peak is stated at).
+    cores: SMs or compute units; for chips built otherwise, the number of units of an SM's size (4096 FLOP/clock).
+    exp_rate: exponentials per clock and core. cache_*: the last on-chip level before HBM.
+    kernel_class: "async" (bulk copies and matrix products run asynchronously) or "sync".
+    A figure the sources do not have is None.
+    """
+
+    name: str
+    title: str
+    vendor: str
+    kernel_class: str
+    peak: Mapping[str, Number]
+    clock: Number
+    matrix_clock: Number
+    cores: Number
+    exp_rate: Number
+    memory_bytes: Number
+    memory_bandwidth: Number
+    memory_stacks: Number
+    cache_bytes: Number
+    cache_bandwidth: Number
+    tdp_w: Number | None
+    scale_up: Fabric
+    scale_out: Fabric | None
+    host_link_bandwidth: Number | None
+    host_memory_bandwidth: Number | None = None
+    price_usd: Number | None = None
+    rent_usd_per_hour: Number | None = None
+    die_mm2: Number | None = None
+    facts: Mapping[str, Fact] = field(default_factory=dict)
