@@ -33,7 +33,8 @@ class LatentAttention:
     """Multi-head latent attention (arXiv 2405.04434): the cache holds one latent and one rope key a token.
 
     `q_lora` 0 means queries are projected directly. An indexer (arXiv 2512.02556) adds its own keys to the cache
-    and limits each query to `indexer_topk` keys; 0 heads means none.
+    and limits each query to `indexer_topk` keys; 0 heads means none, and with a top-k that the layer takes the keys an
+    earlier layer's indexer chose. `output_gate` adds a projection from hidden as wide as the heads' values (Kimi K3).
     """
 
     heads: int
@@ -45,13 +46,14 @@ class LatentAttention:
     indexer_heads: int = 0
     indexer_dim: int = 0
     indexer_topk: int = 0
+    output_gate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RecurrentMixer:
     """Linear attention or a state-space layer: a fixed state a sequence instead of a growing cache.
 
-    kind: "mamba1", "mamba2", "gated_deltanet" or "kda".
+    kind: "mamba1", "mamba2", "gated_deltanet", "kda" or "lightning".
     in_width: columns of all input projections together, from `hidden`; out_width: rows of the output projection.
     other_params: convolution, decay, low-rank and norm parameters. state_elements and conv_elements are held per
     sequence and layer; scan_flops is the recurrence's work per token and layer; heads limits the tensor-parallel split.

@@ -62,6 +62,7 @@ class Chip:
     cores: SMs or compute units; for chips built otherwise, the number of units of an SM's size (4096 FLOP/clock).
     exp_rate: exponentials per clock and core. cache_*: the last on-chip level before HBM.
     kernel_class: "async" (bulk copies and matrix products run asynchronously) or "sync".
+    calibrated_as: the catalogued chip whose kernel constants it takes, itself unless it says otherwise.
     A figure the sources do not have is None.
     """
 
@@ -87,4 +88,46 @@ class Chip:
     price_usd: Number | None = None
     rent_usd_per_hour: Number | None = None
     die_mm2: Number | None = None
+    calibrated_as: str = ""
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One server: a chip, how many of them share a host, that host per device, and the network between servers.
+
+    host is None where the sources have no way from the device to a host's memory. oversubscription is that of the
+    scale-out network (also in chip.scale_out), 1 = full bisection.
+    """
+
+    name: str
+    title: str
+    chip: Chip
+    gpus_per_node: int
+    host: Host | None
+    oversubscription: Number = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Economics:
+    """What owning costs beside the price of the chip.
+
+    server_overhead: server price / sum of its chips' prices. network_share: of the capital without building.
+    interest and opex_share: 1/year, the latter of the yearly amortisation. server_watt_per_chip_watt: server TDP /
+    sum of its chips' TDP. average_draw: of the server's TDP. building_usd_per_watt: per W of server TDP.
+    utilisation: share of the hours that is sold or busy.
+    """
+
+    server_overhead: Number
+    network_share: Number
+    life_years: Number
+    interest: Number
+    opex_share: Number
+    server_watt_per_chip_watt: Number
+    average_draw: Number
+    pue: Number
+    usd_per_kwh: Number
+    building_usd_per_watt: Number
+    building_life_years: Number
+    utilisation: Number
     facts: Mapping[str, Fact] = field(default_factory=dict)

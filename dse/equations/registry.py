@@ -1,0 +1,48 @@
+"""The register of equations: unit of the result, unit of each symbol, source.
+
+Whoever needs to know what an equation takes (documentation, unit checks, the law tests) asks here, so that a unit
+is written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """A registered equation. `units` has one entry per parameter, in order; "" is a pure number."""
+
+    name: str
+    module: str
+    function: Callable[..., Any]
+    result: str
+    units: dict[str, str]
+    source: str
+
+    @property
+    def meaning(self) -> str:
+        """First line of the docstring."""
+        return (self.function.__doc__ or "").strip().splitlines()[0]
+
+
+REGISTRY: dict[str, Equation] = {}
+
+
+def equation(result: str, source: str, **units: str) -> Callable[[Function], Function]:
+    """Register the function below as an equation that yields `result` from symbols in `units`."""
+
+    def register(function: Function) -> Function:
+        parameters = function.__code__.co_varnames[: function.__code__.co_argcount]
+        if tuple(units) != parameters:
+            raise TypeError(f"{function.__name__}: units name {tuple(units)}, the function takes {parameters}")
+        REGISTRY[function.__name__] = Equation(
+            function.__name__, function.__module__.rpartition(".")[2], function, result, units, source
+        )
+        return function
+
+    return register

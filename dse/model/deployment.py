@@ -1,0 +1,138 @@
+"""A plan resolved against a model and a system: how each thing is split, in which format, on how many devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dse.equations.num import Number, maximum
+from dse.errors import InputError
+from dse.model.architecture import Mixer, MixtureOfExperts, Model, RecurrentMixer
+from dse.model.system import System
+from dse.plan.fields import Formats
+from dse.plan.formats import usual_activations
+from dse.plan.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """tp, pp, dp, ep, cp as numbers or arrays; `formats` without gaps; `gpus` = tp pp dp cp devices."""
+
+    model: Model
+    system: System
+    plan: Plan
+    formats: Formats
+    tp: Number
+    pp: Number
+    dp: Number
+    ep: Number
+    cp: Number
+
+    @property
+    def gpus(self) -> Number:
+        """Devices of the deployment."""
+        return self.tp * self.pp * self.dp * self.cp
+
+    @property
+    def expert_ranks(self) -> Number:
+        """Devices that share one copy of the routed experts of a layer."""
+        return maximum(self.tp, self.ep)
+
+    @property
+    def expert_tp(self) -> Number:
+        """Ways each routed expert is split."""
+        return self.expert_ranks / self.ep
+
+    @property
+    def feeders(self) -> Number:
+        """Attention ranks (of tp devices each) whose tokens meet in one expert group."""
+        return self.expert_ranks / self.tp
+
+
+def deploy(model: Model, system: System, plan: Plan) -> Deployment:
+    """Resolve and check; raises InputError for splits that cannot exist."""
+    par = plan.parallelism
+    per_replica = par.tp * par.pp * par.cp
+    gpus = np.asarray(system.gpus)
+    dp = gpus / per_replica if par.dp is None else par.dp
+    whole = np.broadcast_arrays(np.asarray(dp * per_replica), gpus)
+    if np.any(np.asarray(dp) != np.round(dp)) or np.any(whole[0] != whole[1]):
+        raise InputError("parallelism", f"tp x pp x dp x cp does not use all {_text(gpus)} devices: "
+                         f"tp={_text(par.tp)} pp={_text(par.pp)} dp={_text(dp)} cp={_text(par.cp)}",
+                         "choose splits whose product is the number of devices")
+    d = Deployment(model, system, plan, _formats(model, plan.formats), par.tp, par.pp, _plain(dp), par.ep, par.cp)
+    _check_splits(d)
+    return d
+
+
+def _formats(model: Model, asked: Formats) -> Formats:
+    """The plan's formats, the checkpoint's where the plan is silent, activations to suit the weights."""
+    def pick(name: str) -> Any:
+        value = getattr(asked, name)
+        return model.formats.get(name, "bf16") if value is None else value
+
+    if asked.activations is not None:
+        activations = asked.activations
+    elif asked.mlp_weights is None:
+        activations = pick("activations")
+    else:
+        activations = usual_activations(asked.mlp_weights)
+    return Formats(pick("attention_weights"), pick("mlp_weights"), pick("expert_weights"), pick("embedding"),
+                   pick("kv"), activations)
+
+
+def _check_splits(d: Deployment) -> None:
+    for mixer in mixers(d.model):
+        if np.any(mixer.heads % np.asarray(d.tp)):
+            what = "heads" if isinstance(mixer, RecurrentMixer) else "query heads"
+            raise InputError("parallelism.tp", f"{_text(d.tp)} does not divide the {mixer.heads} {what} of "
+                             f"{d.model.name}", f"these do: {', '.join(map(str, divisors(mixer.heads)))}")
+    if np.any(np.asarray(d.pp) > d.model.depth):
+        raise InputError("parallelism.pp", f"{_text(d.pp)} stages for {d.model.depth} layers of {d.model.name}",
+                         f"use at most {d.model.depth}")
+    if np.any(np.asarray(d.ep) > 1):
+        _check_experts(d)
+
+
+def _check_experts(d: Deployment) -> None:
+    experts = [g.feedforward.experts for g in d.model.layers if isinstance(g.feedforward, MixtureOfExperts)]
+    if not experts:
+        raise InputError("parallelism.ep", f"{d.model.name} has no experts to spread", "leave ep at 1")
+    if np.any(np.asarray(d.ep) > min(experts)):
+        raise InputError("parallelism.ep", f"{_text(d.ep)} ranks for {min(experts)} experts",
+                         f"use at most {min(experts)}")
+    if not np.all(valid_expert_split(d.tp, d.dp, d.ep, d.cp)):
+        raise InputError("parallelism.ep", f"ep={_text(d.ep)} fits neither inside tp={_text(d.tp)} nor over whole "
+                         f"dp ranks (dp={_text(d.dp)})", "ep must divide tp, or be tp times a divisor of dp x cp")
+
+
+def valid_expert_split(tp: Number, dp: Number, ep: Number, cp: Number) -> Number:
+    """Whether expert groups of ep ranks line up with the attention ranks."""
+    inside = (np.asarray(tp) % ep) == 0
+    ranks = np.asarray(ep) / tp
+    over = (ranks == np.round(ranks)) & (ranks >= 1) & ((np.asarray(dp) * cp) % np.maximum(np.round(ranks), 1) == 0)
+    return inside | over
+
+
+def divisors(number: int) -> list[int]:
+    """All divisors, ascending."""
+    return [n for n in range(1, number + 1) if number % n == 0]
+
+
+def mixers(model: Model) -> Iterator[Mixer]:
+    """The mixer of every kind of layer that has one."""
+    for group in model.layers:
+        if group.mixer is not None:
+            yield group.mixer
+
+
+def _plain(value: Number) -> Number:
+    return float(value) if np.ndim(value) == 0 else value
+
+
+def _text(value: Number) -> str:
+    flat = np.unique(np.asarray(value, dtype=float))
+    return ",".join(f"{v:g}" for v in flat[:6]) + (",..." if flat.size > 6 else "")

@@ -1,0 +1,85 @@
+"""An evaluation as plain values: what `--json` prints, what a search stores, what a report draws."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from dse.equations.num import Number
+from dse.model.evaluate import PHASES, Evaluation
+from dse.model.spans import own_times, work
+from dse.model.system import System, vector_peak
+from dse.plan.plan import document as plan_document
+from dse.plan.traffic import Traffic
+
+SCHEMA = "dse.evaluation/1"
+
+
+def evaluation_document(e: Evaluation) -> dict[str, Any]:
+    """One evaluated plan (no arrays) as a JSON-ready document, in SI units.
+
+    breakdown: charged seconds of each (phase, op, resource); own: the seconds each keeps a resource busy, overlapping
+    or not; work: FLOPs, HBM bytes and charged seconds of each (phase, op) on one device, for a roofline.
+    """
+    charges = {phase: e.breakdown(phase) for phase in PHASES}
+    return {
+        "schema": SCHEMA,
+        "model": {"name": e.model.name, "type": e.model.model_type, "layers": e.model.depth, "source": e.model.source},
+        "system": system_document(e.system),
+        "plan": resolved_plan(e),
+        "traffic": traffic_document(e.traffic),
+        "metrics": {name: plain(value) for name, value in e.metrics.items()},
+        "memory": {name: plain(value) for name, value in e.memory.items()},
+        "memory_capacity": plain(e.system.chip.memory_bytes),
+        "host_memory": {name: plain(value) for name, value in e.host_memory.items()},
+        "constraints": {name: plain(value) for name, value in e.constraints.items()},
+        "feasible": bool(e.feasible),
+        "breakdown": [{"phase": phase, "op": op, "resource": resource, "seconds": plain(seconds)}
+                      for phase in PHASES for (op, resource), seconds in charges[phase].items() if plain(seconds)],
+        "own": [{"phase": phase, "op": op, "resource": resource, "seconds": plain(seconds)}
+                for phase in PHASES for (op, resource), seconds in own_times(e.spans[phase]).items() if plain(seconds)],
+        "work": [{"phase": phase, "op": op, "flops": plain(flops), "bytes": plain(nbytes),
+                  "seconds": plain(sum(v for (name, _), v in charges[phase].items() if name == op))}
+                 for phase in PHASES for op, (flops, nbytes) in work(e.spans[phase]).items() if plain(flops)],
+        "bound_by": {phase: e.bound_by(phase) for phase in PHASES},
+    }
+
+
+def resolved_plan(e: Evaluation) -> dict[str, Any]:
+    """The plan's document with the splits and formats that silence stood for."""
+    d, doc = e.deployment, plan_document(e.plan)
+    splits = {name: plain(getattr(d, name)) for name in ("tp", "pp", "dp", "ep", "cp")}
+    names = ("attention_weights", "mlp_weights", "expert_weights", "embedding", "kv", "activations")
+    return {**doc, "parallelism": splits, "formats": {name: plain(getattr(d.formats, name)) for name in names}}
+
+
+def system_document(system: System) -> dict[str, Any]:
+    """What a reader needs of the system: names, devices, the ceilings of a roofline."""
+    chip = system.chip
+    return {
+        "name": system.name, "title": system.node.title, "chip": chip.name, "gpus": plain(system.gpus),
+        "engine": system.engine.name, "cost_basis": "given" if system.usd_per_gpu_hour is not None else
+        system.cost_basis, "peak_flops": plain(vector_peak(chip)), "peaks": {k: plain(v) for k, v in chip.peak.items()},
+        "memory_bandwidth": plain(chip.memory_bandwidth), "cache_bytes": plain(chip.cache_bytes),
+        "cache_bandwidth": plain(chip.cache_bandwidth), "link_bandwidth": plain(chip.scale_up.bandwidth),
+    }
+
+
+def traffic_document(traffic: Traffic) -> dict[str, Any]:
+    """The traffic's cells that are set."""
+    names = ("input_tokens", "output_tokens", "batch", "concurrency", "rate", "arrival_cv2")
+    return {name: plain(getattr(traffic, name)) for name in names if getattr(traffic, name) is not None}
+
+
+def plain(value: Number) -> Any:
+    """A JSON value: whole floats as integers, nan and infinities as null (JSON has neither)."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, np.ndarray) and value.ndim:
+        return [plain(v) for v in value.tolist()]
+    number = float(value)
+    if not math.isfinite(number):
+        return None
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number

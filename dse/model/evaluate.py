@@ -1,0 +1,115 @@
+"""Model x system x plan x traffic -> metrics, memory, constraints and the spans behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+from dse.equations.cost import usd_per_million_tokens
+from dse.equations.energy import energy_per_token
+from dse.equations.memory import overfull
+from dse.equations.num import Number, maximum, minimum, where
+from dse.model.architecture import Model
+from dse.model.deployment import Deployment, deploy
+from dse.model.memory import total
+from dse.model.money import meter_power, usd_per_device_hour
+from dse.model.serving import Served, serve
+from dse.model.spans import RESOURCES, Charges, Span, attribute
+from dse.model.system import System
+from dse.plan.plan import Plan
+from dse.plan.traffic import Traffic
+
+PHASES = ("prefill", "decode")
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything known about one plan, or about a grid of plans: every number may be an array, and they broadcast.
+
+    metrics: by the names of the metrics register; None where a figure is missing. memory: bytes by object on the
+    fullest device; host_memory: bytes per device in host memory. constraints: <= 0 when met, as a share of capacity.
+    spans: the trees of a lone prefill and of a decode iteration.
+    """
+
+    model: Model
+    system: System
+    plan: Plan
+    traffic: Traffic
+    deployment: Deployment
+    metrics: Mapping[str, Number | None]
+    memory: Mapping[str, Number]
+    host_memory: Mapping[str, Number]
+    constraints: Mapping[str, Number]
+    spans: Mapping[str, Span]
+
+    @property
+    def feasible(self) -> Number:
+        """Whether every constraint is met."""
+        met = reduce(np.logical_and, (np.asarray(c) <= 0 for c in self.constraints.values()))
+        return bool(met) if np.ndim(met) == 0 else met
+
+    def breakdown(self, phase: str) -> Charges:
+        """Charged seconds by (operation, resource); they sum to the phase."""
+        return attribute(self.spans[phase])
+
+    def bound_by(self, phase: str) -> str:
+        """The resource charged most in a phase (of a single plan)."""
+        sums = {r: sum(float(v) for (_, name), v in self.breakdown(phase).items() if name == r) for r in RESOURCES}
+        return max(sums, key=lambda r: sums[r])
+
+
+def evaluate(model: Model, system: System, plan: Plan, traffic: Traffic) -> Evaluation:
+    """Predict one plan, or a grid of them; never raises for a plan that merely does not fit."""
+    d = deploy(model, system, plan)
+    served = serve(d, traffic)
+    held = maximum(minimum(served.batch, maximum(served.slots, 1.0)), 1.0) if traffic.batch is None else served.batch
+    memory, host = served.memory.device(held), served.memory.host(held)
+    return Evaluation(model, system, plan, traffic, d, _metrics(d, traffic, served), memory, host,
+                      _constraints(d, traffic, served, memory, host),
+                      {"prefill": served.prompt, "decode": served.step})
+
+
+def _constraints(d: Deployment, traffic: Traffic, served: Served, memory: Mapping[str, Number],
+                 host: Mapping[str, Number]) -> dict[str, Number]:
+    """Memory for weights and at least one request; the batch or rate that was asked for."""
+    out = {"memory": overfull(total(dict(memory)), served.memory.capacity)}
+    if host:
+        out["host_memory"] = overfull(total(dict(host)), served.memory.host_capacity)
+    if traffic.rate is not None:
+        out["rate"] = traffic.rate / served.saturation - 1
+    return {name: _scalar(value) for name, value in out.items()}
+
+
+def _metrics(d: Deployment, traffic: Traffic, s: Served) -> dict[str, Number | None]:
+    tokens = s.requests * traffic.output_tokens
+    out: dict[str, Number | None] = {
+        "ttft_s": s.ttft, "tpot_s": s.tpot, "e2e_s": s.e2e, "output_tok_s": tokens,
+        "output_tok_s_per_gpu": tokens / d.gpus, "requests_s": s.requests, "saturation_requests_s": s.saturation,
+        "batch": s.batch, "kv_slots": s.slots, "gpus": d.gpus, "prefill_s": s.prompt.time,
+        "decode_step_s": s.step.time, "prompt_work_s": s.prompt_work, **_money(d, traffic, s, tokens)}
+    return {name: None if value is None else _scalar(value) for name, value in out.items()}
+
+
+def _money(d: Deployment, traffic: Traffic, s: Served, tokens: Number) -> dict[str, Number | None]:
+    """Cost and energy; the split charges a phase its share of device-seconds."""
+    power, hourly = meter_power(d.system, d.gpus), usd_per_device_hour(d.system)
+    out: dict[str, Number | None] = {"joule_per_token": None if power is None else energy_per_token(power, tokens)}
+    names = ("usd_per_hour", "usd_per_mtok", "usd_per_mtok_total", "usd_per_mtok_input", "usd_per_mtok_output",
+             "tokens_per_usd")
+    if hourly is None:
+        return {**out, **dict.fromkeys(names)}
+    cost = hourly * d.gpus
+    prompts = s.requests * traffic.input_tokens
+    share = minimum(s.requests / d.dp * s.prompt_work, 1.0)
+    per_mtok = usd_per_million_tokens(cost, tokens)
+    values = (cost, per_mtok, usd_per_million_tokens(cost, tokens + prompts),
+              usd_per_million_tokens(cost * share, prompts), usd_per_million_tokens(cost * (1 - share), tokens),
+              1e6 / where(per_mtok > 0, per_mtok, np.nan))
+    return {**out, **dict(zip(names, values, strict=True))}
+
+
+def _scalar(value: Number) -> Number:
+    return float(value) if np.ndim(value) == 0 else value

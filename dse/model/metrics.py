@@ -1,0 +1,57 @@
+"""The register of metrics: unit, direction and definition, written once.
+
+Command line, JSON, search objectives and axis titles read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dse.errors import InputError, nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A figure of merit. `better` is -1 where less is better, +1 where more is, 0 where neither is an aim."""
+
+    name: str
+    title: str
+    unit: str
+    better: int
+    definition: str
+    money: bool = False
+
+
+METRICS: Mapping[str, Metric] = {m.name: m for m in (
+    Metric("ttft_s", "time to first token", "s", -1, "from arrival to the first token, waiting included"),
+    Metric("tpot_s", "time per output token", "s", -1, "(e2e_s - ttft_s)/(output tokens - 1)"),
+    Metric("e2e_s", "time to last token", "s", -1, "from arrival to the last token"),
+    Metric("output_tok_s", "output tokens per second", "tok/s", 1, "of the whole deployment"),
+    Metric("output_tok_s_per_gpu", "output tokens per second and GPU", "tok/s", 1, "output_tok_s over devices"),
+    Metric("requests_s", "requests per second", "1/s", 1, "answered by the whole deployment"),
+    Metric("saturation_requests_s", "saturation rate", "1/s", 1, "requests per second with every batch full"),
+    Metric("batch", "running batch", "", 0, "sequences that decode together on a replica"),
+    Metric("kv_slots", "KV slots", "", 1, "sequences of mean length whose KV fits a replica"),
+    Metric("gpus", "devices", "", -1, "tp x pp x dp x cp"),
+    Metric("prefill_s", "lone prefill", "s", -1, "one prompt alone on an idle replica"),
+    Metric("decode_step_s", "decode step", "s", -1, "one iteration without prompts"),
+    Metric("prompt_work_s", "prompt work", "s", -1, "engine time that a prompt adds to its replica"),
+    Metric("usd_per_hour", "cost per hour", "USD/h", -1, "of the whole deployment", True),
+    Metric("usd_per_mtok", "cost per million output tokens", "USD", -1, "$/h over output tokens/h x 1e6", True),
+    Metric("usd_per_mtok_total", "cost per million tokens", "USD", -1, "over input and output tokens", True),
+    Metric("usd_per_mtok_input", "cost per million input tokens", "USD", -1,
+           "the share of device-seconds in prefill, over input tokens", True),
+    Metric("usd_per_mtok_output", "decode cost per million output tokens", "USD", -1,
+           "the share of device-seconds in decode, over output tokens", True),
+    Metric("tokens_per_usd", "output tokens per dollar", "tok/USD", 1, "1e6 / usd_per_mtok", True),
+    Metric("joule_per_token", "energy per output token", "J", -1,
+           "devices x TDP x average draw x PUE x time, over output tokens (no energy law yet)"),
+)}
+
+
+def metric(name: str, where: str = "objective") -> Metric:
+    """A metric by name, or an error with the nearest."""
+    if name not in METRICS:
+        raise InputError(where, f"no such metric: {name!r}", nearest(name, METRICS))
+    return METRICS[name]

@@ -1,0 +1,44 @@
+"""What one iteration holds, per replica rank: sequences that decode and prompts that prefill."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dse.equations.num import Number
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """`sequences` that each add one token to `context` cached ones."""
+
+    sequences: Number
+    context: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """`prompts` chunks of `tokens` new positions each, the last at position `keys`."""
+
+    prompts: Number
+    tokens: Number
+    keys: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """One iteration of one micro-batch; either part may be absent."""
+
+    decode: Decode | None = None
+    prompt: Prompt | None = None
+
+    @property
+    def tokens(self) -> Number:
+        """New tokens that the matrices multiply."""
+        new = self.decode.sequences if self.decode else 0.0
+        return new + self.prompt.prompts * self.prompt.tokens if self.prompt else new
+
+    @property
+    def logits(self) -> Number:
+        """Positions whose logits are needed: one for each sequence and prompt."""
+        rows = self.decode.sequences if self.decode else 0.0
+        return rows + self.prompt.prompts if self.prompt else rows

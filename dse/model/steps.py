@@ -1,0 +1,88 @@
+"""One iteration of a whole model on one replica, and the prefill of one prompt, as spans."""
+
+from __future__ import annotations
+
+from dse.equations.num import Number, ceil, maximum, minimum
+from dse.equations.overlap import slowest_stage_share
+from dse.model import kernels
+from dse.model.collectives import collective
+from dse.model.deployment import Deployment
+from dse.model.kernels import Warmth
+from dse.model.layer import layer
+from dse.model.memory import warmth_between_iterations
+from dse.model.segments import Decode, Iteration, Prompt
+from dse.model.spans import Span, op, pipeline, seq, times
+from dse.plan.formats import element_bytes
+
+
+def all_layers(d: Deployment, it: Iteration, warmth: Warmth) -> Span:
+    """Every layer once, one after the other."""
+    return seq("layers", *(times(group.count, layer(d, group, it, warmth)) for group in d.model.layers))
+
+
+def ends(d: Deployment, it: Iteration, warmth: Warmth) -> Span:
+    """Embedding, head, logits and sampling."""
+    tokens, rows, hidden = it.tokens / d.cp, it.logits, d.model.hidden
+    vocab = d.model.vocab / d.tp
+    table = d.formats.embedding
+    lookup = kernels.elementwise(d.system, "embedding", tokens * hidden * (2.0 + element_bytes(table)), warmth)
+    return seq(
+        "ends", lookup,
+        collective(d.system, "embedding.sum.peer", "all_reduce", d.tp, tokens * hidden * 2.0),
+        kernels.elementwise(d.system, "norm", 4 * rows * hidden * 2.0, warmth),
+        kernels.gemm(d.system, "head", rows, vocab, hidden, table, "bf16", warmth),
+        collective(d.system, "head.gather.peer", "all_gather", d.tp, rows * d.model.vocab * 2.0),
+        kernels.elementwise(d.system, "sampling", 3 * rows * d.model.vocab * 4.0, warmth),
+    )
+
+
+def engine_work(d: Deployment, sequences: Number) -> Span:
+    """What the serving engine's host does for each iteration and each sequence in it."""
+    e = d.system.engine
+    return op("engine", {"engine": e.iteration + e.sequence * sequences})
+
+
+def hops(d: Deployment, it: Iteration) -> Span:
+    """Activations handed from stage to stage."""
+    payload = it.tokens / d.cp * d.model.hidden * 2.0 / d.tp
+    reach = d.tp * d.cp * d.pp
+    return times(d.pp - 1, collective(d.system, "hop.send.peer", "p2p", 2.0, payload, reach))
+
+
+def iteration(d: Deployment, decode: Decode, prompt: Prompt | None = None) -> Span:
+    """One iteration in which every sequence of a replica rank gains a token and, maybe, a prompt's chunk is computed.
+
+    With pipeline stages the batch is cut into as many micro-batches: each sequence waits for all stages, and all
+    stages are busy. Uneven stages wait for the longest.
+    """
+    micro = Decode(decode.sequences / d.pp, decode.context)
+    it = Iteration(micro, prompt)
+    warmth = warmth_between_iterations(d)
+    uneven = slowest_stage_share(d.model.depth, d.pp)
+    return seq("iteration", engine_work(d, decode.sequences), times(uneven, all_layers(d, it, warmth)), hops(d, it),
+               ends(d, it, warmth))
+
+
+def chunking(d: Deployment, tokens: Number, decoding: Number) -> tuple[Number, Number]:
+    """Chunks a prompt is cut into, and their length, under the token budget that decodes leave."""
+    budget = d.system.engine.budget if d.plan.batching.budget is None else d.plan.batching.budget
+    room = maximum(budget - decoding, minimum(budget, 64.0))
+    chunks = maximum(ceil(tokens / room), 1.0)
+    return chunks, tokens / chunks
+
+
+def chunk_of(tokens: Number, chunks: Number) -> Prompt:
+    """The average chunk of a prompt: its keys are those of the middle one, which keeps the sum of pairs exact."""
+    return Prompt(1.0, tokens / chunks, tokens / chunks * (chunks + 1) / 2)
+
+
+def prefill(d: Deployment, tokens: Number) -> Span:
+    """One prompt alone on a replica: its chunks follow each other through the pipeline stages."""
+    chunks, _ = chunking(d, tokens, 0.0)
+    it = Iteration(prompt=chunk_of(tokens, chunks))
+    warmth = warmth_between_iterations(d)
+    work = all_layers(d, it, warmth)
+    stage = times(slowest_stage_share(d.model.depth, d.pp) / d.pp, work)
+    through = seq("prefill", work, hops(d, it))
+    return seq("prefill", times(chunks, engine_work(d, 1.0)), pipeline("prefill", through, stage, chunks),
+               ends(d, it, warmth))

@@ -1,0 +1,169 @@
+"""A plan: eight fields, and short names for the cells people set most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from dse.equations.num import Number
+from dse.errors import InputError, nearest
+from dse.plan.cells import known_keys
+from dse.plan.fields import (
+    STREAMING,
+    Batching,
+    Chance,
+    Edge,
+    Formats,
+    Parallelism,
+    Placement,
+    Pools,
+    Queueing,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The eight fields as they are stored; `Plan` adds the short names."""
+
+    formats: Formats = field(default_factory=Formats)
+    placement: Placement = field(default_factory=Placement)
+    parallelism: Parallelism = field(default_factory=Parallelism)
+    pools: Pools = field(default_factory=Pools)
+    batching: Batching = field(default_factory=Batching)
+    overlap: tuple[Edge, ...] = STREAMING
+    chance: Chance = field(default_factory=Chance)
+    queueing: Queueing = field(default_factory=Queueing)
+
+
+FIELDS = tuple(f.name for f in fields(Fields))
+_HOLDERS = {"formats": Formats, "parallelism": Parallelism, "pools": Pools, "batching": Batching, "chance": Chance,
+            "queueing": Queueing}
+
+
+class Plan(Fields):
+    """How a model is served: `Plan(tp=8, weights="fp8")`.
+
+    Short names set cells of the fields: tp, pp, dp, ep, cp (parallelism); weights, kv, activations (formats);
+    kv_offload, weight_offload (placement in host memory, 0..1). Numeric values may be NumPy arrays, formats lists of
+    names; all of them broadcast. A field may also be given whole (`parallelism=Parallelism(...)`).
+    """
+
+    __slots__ = ()
+
+    def __init__(self, *, tp: Number = None, pp: Number = None, dp: Number = None, ep: Number = None,
+                 cp: Number = None, weights: Any = None, kv: Any = None, activations: Any = None,
+                 kv_offload: Number = None, weight_offload: Number = None, formats: Formats | None = None,
+                 placement: Placement | None = None, parallelism: Parallelism | None = None,
+                 pools: Pools | None = None, batching: Batching | None = None,
+                 overlap: tuple[Edge, ...] | None = None, chance: Chance | None = None,
+                 queueing: Queueing | None = None) -> None:
+        splits = {"tp": tp, "pp": pp, "dp": dp, "ep": ep, "cp": cp}
+        kinds = {"attention_weights": weights, "mlp_weights": weights, "expert_weights": weights, "kv": kv,
+                 "activations": activations}
+        rows = {name: {"host": share} for name, share in (("weights", weight_offload), ("kv", kv_offload))
+                if share is not None}
+        super().__init__(
+            formats=_updated(formats or Formats(), kinds),
+            placement=Placement({**(placement.rows if placement else {}), **rows}),
+            parallelism=_updated(parallelism or Parallelism(), splits),
+            pools=pools or Pools(),
+            batching=batching or Batching(),
+            overlap=STREAMING if overlap is None else overlap,
+            chance=chance or Chance(),
+            queueing=queueing or Queueing(),
+        )
+
+
+def _updated(holder: Any, values: Mapping[str, Any]) -> Any:
+    """The holder with the values that are not None."""
+    current = {f.name: getattr(holder, f.name) for f in fields(holder)}
+    return type(holder)(**{**current, **{k: v for k, v in values.items() if v is not None}})
+
+
+def plan_from_document(document: Mapping[str, Any], where: str) -> Plan:
+    """A plan from the parsed content of a file (or of a result): tables named after the fields."""
+    known_keys(document, FIELDS, where)
+    try:
+        made: dict[str, Any] = {name: _holder(name, table) for name, table in document.items()}
+        return Plan(**made)
+    except InputError as error:
+        raise InputError(f"{where}: {error.where}" if where else error.where, error.message, error.hint) from None
+
+
+def _holder(name: str, table: Any) -> Any:
+    if name == "overlap":
+        return _edges(table)
+    if not isinstance(table, Mapping):
+        raise InputError(name, "expected a table of keys")
+    if name == "placement":
+        return Placement(table)
+    kind = _HOLDERS[name]
+    names = tuple(f.name for f in fields(kind))
+    if name == "formats":
+        known_keys(table, (*names, "weights"), name)
+        group = table.get("weights")
+        spread = {n: group for n in ("attention_weights", "mlp_weights", "expert_weights")} if group else {}
+        return Formats(**{**spread, **{k: v for k, v in table.items() if k != "weights"}})
+    known_keys(table, names, name)
+    return kind(**table)
+
+
+def _edges(table: Any) -> tuple[Edge, ...]:
+    if not isinstance(table, (list, tuple)):
+        raise InputError("overlap", "expected a list of tables such as { hide = \"*.host_link\", behind = \"*\" }")
+    edges = []
+    for number, item in enumerate(table):
+        where = f"overlap[{number}]"
+        if not isinstance(item, Mapping) or "hide" not in item:
+            raise InputError(where, "expected a table with the key 'hide'")
+        known_keys(item, ("hide", "behind", "window"), where)
+        patterns = {k: _patterns(item[k], f"{where}.{k}") for k in ("hide", "behind") if k in item}
+        edges.append(Edge(**patterns, window=item.get("window", 1.0)))
+    return tuple(edges)
+
+
+def _patterns(value: Any, where: str) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise InputError(where, "expected a span pattern or a list of them")
+    return tuple(names)
+
+
+def document(plan: Fields) -> dict[str, Any]:
+    """The plan as nested plain values: what a file or a result stores, and `plan_from_document` reads back."""
+    return {name: _plain(getattr(plan, name)) for name in FIELDS}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Placement):
+        return {name: {tier: _plain(v) for tier, v in row.items()} for name, row in value.rows.items()}
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if getattr(value, f.name) is not None}
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def with_setting(doc: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """The document of a plan with the cell at a dotted `path` set: what `--set field=value` does."""
+    head, *rest = path.split(".")
+    if head not in FIELDS or not rest:
+        raise InputError(path, "not a cell of a plan; expected field.key such as parallelism.tp",
+                         nearest(head, FIELDS))
+    out = {**doc, head: dict(doc.get(head, {}))} if head != "overlap" else dict(doc)
+    if head == "overlap":
+        raise InputError(path, "edges are set in a plan file")
+    table = out[head]
+    for key in rest[:-1]:
+        inner = table.get(key, {})
+        table[key] = dict(inner) if isinstance(inner, Mapping) else {}
+        table = table[key]
+    table[rest[-1]] = value
+    return out
