@@ -20,7 +20,8 @@ def _sympy(*values: Number) -> ModuleType | None:
     if any(hasattr(value, "free_symbols") for value in values):
         import sympy
 
-        return sympy
+        module: ModuleType = sympy
+        return module
     return None
 
 

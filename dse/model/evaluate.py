@@ -61,10 +61,14 @@ class Evaluation:
         return max(sums, key=lambda r: sums[r])
 
 
-def evaluate(model: Model, system: System, plan: Plan, traffic: Traffic) -> Evaluation:
-    """Predict one plan, or a grid of them; never raises for a plan that merely does not fit."""
+def evaluate(model: Model, system: System, plan: Plan, traffic: Traffic, *, open_grid: bool = False) -> Evaluation:
+    """Predict one plan, or a grid of them; never raises for a plan that merely does not fit.
+
+    open_grid: each axis of the arrays is a dimension of its own; faster then, but a closed loop's decode span has no
+    parts to break down.
+    """
     d = deploy(model, system, plan)
-    served = serve(d, traffic)
+    served = serve(d, traffic, open_grid)
     held = maximum(minimum(served.batch, maximum(served.slots, 1.0)), 1.0) if traffic.batch is None else served.batch
     memory, host = served.memory.device(held), served.memory.host(held)
     return Evaluation(model, system, plan, traffic, d, _metrics(d, traffic, served), memory, host,

@@ -67,7 +67,7 @@ def total(parts: dict[str, Number]) -> Number:
 def weight_elements(d: Deployment) -> dict[str, Number]:
     """Elements of each weight object on the fullest device: the longest stage, the rank with most experts."""
     stage = slowest_stage_share(d.model.depth, d.pp) / d.pp
-    over = {name: 0.0 for name in (*WEIGHT_OBJECTS, "norms")}
+    over = dict.fromkeys((*WEIGHT_OBJECTS, "norms"), 0.0)
     for group in d.model.layers:
         over["attention_weights"] += group.count * stage * _attention_elements(d, group)
         over["mlp_weights"] += group.count * stage * mlp_weights(group, d.model.hidden) / d.tp

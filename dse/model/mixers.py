@@ -96,7 +96,8 @@ def _softmax_prompt(mixer: SoftmaxAttention, d: Deployment, prompt: Prompt, head
 def _(mixer: LatentAttention, d: Deployment, it: Iteration, warmth: Warmth) -> Iterator[Span]:
     heads, hidden, tokens = mixer.heads / d.tp, d.model.hidden, it.tokens / d.cp
     latent, q_dim = mixer.kv_lora + mixer.rope_dim, mixer.nope_dim + mixer.rope_dim
-    yield projection(d, "qkv", tokens, mixer.q_lora + latent if mixer.q_lora else latent + heads * q_dim, hidden, warmth)
+    first = mixer.q_lora or heads * q_dim
+    yield projection(d, "qkv", tokens, first + latent, hidden, warmth)
     if mixer.q_lora:
         yield projection(d, "qkv", tokens, heads * q_dim, mixer.q_lora, warmth)
     yield kernels.elementwise(d.system, "rope", 2 * 2 * tokens * (heads * q_dim + latent), warmth)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,12 +50,14 @@ class _Phases:
     work: Number
 
 
-def serve(d: Deployment, traffic: Traffic) -> Served:
-    """Mean-value answer for the traffic's kind of load."""
+def serve(d: Deployment, traffic: Traffic, open_grid: bool = False) -> Served:
+    """Mean-value answer for the traffic's kind of load; `open_grid`: see `evaluate`."""
     kind, _ = traffic.load
     prompt = prefill(d, traffic.input_tokens)
     memory = _memory(d, traffic)
-    return {"batch": _batch, "concurrency": _closed_loop, "rate": _open_loop}[kind](d, traffic, prompt, memory)
+    if kind == "concurrency":
+        return _closed_loop(d, traffic, prompt, memory, _grid_phases if open_grid else _phases_of_least)
+    return {"batch": _batch, "rate": _open_loop}[kind](d, traffic, prompt, memory)
 
 
 def mean_context(traffic: Traffic) -> Number:
@@ -100,12 +103,33 @@ def _phases(d: Deployment, traffic: Traffic, prompt: Span, batch: Number) -> _Ph
     return _Phases(step, chunks * mixed.time, chunks * maximum(mixed.time - step.time, 0.0) / d.pp)
 
 
-def _closed_loop(d: Deployment, traffic: Traffic, prompt: Span, memory: Footprint) -> Served:
+def _phases_of_least(d: Deployment, traffic: Traffic, prompt: Span, users: Number, slots: Number) -> _Phases:
+    """Phases at the running batch, the smaller of users and slots."""
+    return _phases(d, traffic, prompt, minimum(users, slots))
+
+
+def _grid_phases(d: Deployment, traffic: Traffic, prompt: Span, users: Number, slots: Number) -> _Phases:
+    """The same of an open grid: users do not vary along the axes of memory, nor slots along those of the load, so
+    computing the phases at each of the two and choosing afterwards is less work. The step keeps its time only.
+    """
+    crowded = users > slots
+    if not np.any(crowded):
+        return _phases(d, traffic, prompt, users)
+    full = _phases(d, traffic, prompt, slots)
+    if np.all(crowded):
+        return full
+    free = _phases(d, traffic, prompt, users)
+    step = Span(free.step.name, "op", where(crowded, full.step.time, free.step.time))
+    return _Phases(step, where(crowded, full.own, free.own), where(crowded, full.work, free.work))
+
+
+def _closed_loop(d: Deployment, traffic: Traffic, prompt: Span, memory: Footprint,
+                 phases_of: Callable[..., _Phases]) -> Served:
     """Users who ask again when answered; those who find no place wait for one."""
     users = traffic.concurrency / d.dp
     slots = memory.slots
     batch = clip(users, 1.0, maximum(slots, 1.0))
-    phases = _phases(d, traffic, prompt, batch)
+    phases = phases_of(d, traffic, prompt, maximum(users, 1.0), maximum(slots, 1.0))
     cycle = law.closed_cycle(batch, _steps(traffic), phases.step.time, phases.own, phases.work)
     admitted = law.closed_first_token(batch, cycle, phases.own, phases.work)
     ttft = admitted + law.admission_wait(users, batch, cycle)

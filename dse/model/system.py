@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from dse.equations.num import Number, minimum
 from dse.errors import InputError
 from dse.model.constants import Engine, Kernels, QuantConstants
@@ -68,7 +66,7 @@ def quant_values(system: System, weights: Number, activations: Number) -> tuple[
 
     if isinstance(weights, str) and isinstance(activations, str):
         return value(weights, activations)
-    return tuple(pairwise(weights, activations, lambda w, a, i=i: value(w, a)[i]) for i in range(3))  # type: ignore[misc,return-value]
+    return tuple(pairwise(weights, activations, lambda w, a, i=i: value(w, a)[i]) for i in range(3))  # type: ignore[misc]
 
 
 def vector_peak(chip: Chip) -> Number:
@@ -79,12 +77,15 @@ def vector_peak(chip: Chip) -> Number:
 def host_rate(system: System) -> Number:
     """Byte/s at which a device moves data to and from host memory: the slower of link and memory."""
     host = system.node.host
+    if host is None:
+        raise InputError(f"{system.chip.name}: host", "the catalogue has no link to host memory for this chip",
+                         "keep weights and KV in device memory")
     return minimum(host.link_bandwidth * host.link_efficiency, host.memory_bandwidth)
 
 
-def usable_memory(system: System) -> Number:
-    """Bytes of a device that weights, caches and activations may fill."""
-    return np.maximum(system.chip.memory_bytes * system.engine.memory_share - system.engine.reserved, 0.0)
+def host_latency(system: System) -> Number:
+    """Start of a transfer over the host link."""
+    return 0.0 if system.node.host is None else system.node.host.link_latency
 
 
 def is_format(names: Number, wanted: str) -> Number:

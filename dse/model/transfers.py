@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dse.equations.num import Number
-from dse.errors import InputError
 from dse.model.deployment import Deployment
 from dse.model.segments import Iteration
 from dse.model.spans import Span, op
-from dse.model.system import host_rate
+from dse.model.system import host_latency, host_rate
 from dse.plan.formats import element_bytes
 
 
 def host_transfer(d: Deployment, name: str, nbytes: Number) -> Span:
     """`nbytes` over the host link of one device."""
-    host = d.system.node.host
-    if host is None:
-        raise InputError(f"{d.system.chip.name}: host", "the catalogue has no link to host memory for this chip",
-                         "keep weights and KV in device memory")
-    return op(name, {"latency": host.link_latency, "host_link": nbytes / host_rate(d.system)}, 1)
+    rate = host_rate(d.system)
+    return op(name, {"latency": host_latency(d.system), "host_link": nbytes / rate}, 1)
 
 
 def kv_transfers(d: Deployment, it: Iteration, width: Number, keys: Number) -> Iterator[Span]:

@@ -66,7 +66,8 @@ def pairwise(first: Number, second: Number, value: Callable[[str, str], Any]) ->
     if isinstance(first, str) and isinstance(second, str):
         return value(first, second)
     left, right = np.broadcast_arrays(np.asarray(first), np.asarray(second))
-    return np.array([value(str(a), str(b)) for a, b in zip(left.ravel(), right.ravel(), strict=True)]).reshape(left.shape)
+    values = [value(str(a), str(b)) for a, b in zip(left.ravel(), right.ravel(), strict=True)]
+    return np.array(values).reshape(left.shape)
 
 
 def element_bytes(names: Number) -> Number:

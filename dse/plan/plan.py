@@ -105,7 +105,7 @@ def _holder(name: str, table: Any) -> Any:
     if name == "formats":
         known_keys(table, (*names, "weights"), name)
         group = table.get("weights")
-        spread = {n: group for n in ("attention_weights", "mlp_weights", "expert_weights")} if group else {}
+        spread = dict.fromkeys(("attention_weights", "mlp_weights", "expert_weights"), group) if group else {}
         return Formats(**{**spread, **{k: v for k, v in table.items() if k != "weights"}})
     known_keys(table, names, name)
     return kind(**table)

@@ -1,0 +1,61 @@
+"""Predictions for measured rows, evaluated group by group as arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from dse.catalogue.models import load_model
+from dse.catalogue.systems import load_system
+from dse.equations.roofline import roofline
+from dse.model.evaluate import evaluate
+from dse.model.parameters import cache_elements_per_token, matrix_elements
+from dse.model.serving import mean_context
+from dse.model.system import System, peak
+from dse.plan.formats import element_bytes
+from dse.plan.plan import Plan
+from dse.plan.traffic import Traffic
+
+GROUP = ("model", "chip", "engine", "weights", "tp")
+
+
+def kv_format(model: str, engine: str, weights: str) -> str:
+    """KV format of a row, which the data do not record: chosen once, from capacity and from the engines' defaults.
+
+    The quantised 70B checkpoints name an 8-bit cache, and TensorRT-LLM's quantised recipes enable one; others keep 16
+    bits.
+    """
+    quantised = weights != "bf16"
+    return "fp8" if quantised and (model == "llama-3.1-70b" or engine == "trtllm") else "bf16"
+
+
+def predict(rows: pd.DataFrame) -> pd.DataFrame:
+    """`tpot_s` and `ttft_s` predicted for each row, and `roofline_s`: TPOT by datasheet peaks alone."""
+    out = pd.DataFrame(index=rows.index, columns=["tpot_s", "ttft_s", "roofline_s"], dtype=float)
+    for _, group in rows.groupby(list(GROUP)):
+        out.loc[group.index] = _group(group)
+    return out
+
+
+def _group(rows: pd.DataFrame) -> np.ndarray:
+    """The three predictions of rows that share model, chip, engine, weights and tp."""
+    model_name, chip, engine, weights = (str(rows[name].iloc[0]) for name in GROUP[:4])
+    tp = int(rows["tp"].iloc[0])
+    model, system = load_model(model_name), load_system(chip, gpus=tp, engine=engine)
+    kv = kv_format(model_name, engine, weights)
+    traffic = Traffic(rows["isl_tokens"].to_numpy(), rows["osl_tokens"].to_numpy(),
+                      concurrency=rows["concurrency"].to_numpy())
+    e = evaluate(model, system, Plan(tp=tp, weights=weights, kv=kv), traffic)
+    elements = matrix_elements(model) + model.vocab * model.hidden
+    plain = _roofline_step(system, elements, cache_elements_per_token(model), traffic, weights, kv, tp)
+    columns = (e.metrics["tpot_s"], e.metrics["ttft_s"], plain)
+    return np.stack([np.broadcast_to(np.asarray(c), len(rows)) for c in columns], axis=1)
+
+
+def _roofline_step(system: System, elements: float, cached: float, traffic: Traffic, weights: str, kv: str,
+                   tp: int) -> np.ndarray:
+    """A decode step at datasheet peaks: all weights and caches once, all products, no overhead, no prompts."""
+    users = traffic.concurrency
+    flops = 2.0 * elements * users / tp
+    nbytes = (elements * element_bytes(weights) + users * mean_context(traffic) * cached * element_bytes(kv)) / tp
+    return roofline(flops, nbytes, peak(system.chip, weights, weights), system.chip.memory_bandwidth)  # type: ignore[no-any-return]
