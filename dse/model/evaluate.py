@@ -82,7 +82,7 @@ def _constraints(d: Deployment, traffic: Traffic, served: Served, memory: Mappin
     out = {"memory": overfull(total(dict(memory)), served.memory.capacity)}
     if host:
         out["host_memory"] = overfull(total(dict(host)), served.memory.host_capacity)
-    if traffic.rate is not None:
+    if served.saturation is not None:
         out["rate"] = traffic.rate / served.saturation - 1
     return {name: _scalar(value) for name, value in out.items()}
 

@@ -30,7 +30,7 @@ METRICS: Mapping[str, Metric] = {m.name: m for m in (
     Metric("output_tok_s", "output tokens per second", "tok/s", 1, "of the whole deployment"),
     Metric("output_tok_s_per_gpu", "output tokens per second and GPU", "tok/s", 1, "output_tok_s over devices"),
     Metric("requests_s", "requests per second", "1/s", 1, "answered by the whole deployment"),
-    Metric("saturation_requests_s", "saturation rate", "1/s", 1, "requests per second with every batch full"),
+    Metric("saturation_requests_s", "saturation rate", "1/s", 1, "requests per second with every batch full; for a rate only"),
     Metric("batch", "running batch", "", 0, "sequences that decode together on a replica"),
     Metric("kv_slots", "KV slots", "", 1, "sequences of mean length whose KV fits a replica"),
     Metric("gpus", "devices", "", -1, "tp x pp x dp x cp"),

@@ -25,7 +25,8 @@ class Served:
     """What a deployment does under its traffic; times in s, per replica rank unless said.
 
     batch: sequences decoding. slots: how many could. prompt: span of a lone prefill. step: span of a pure decode
-    iteration. prompt_work: engine time a prompt adds. requests: per second, all replicas. saturation: the most.
+    iteration. prompt_work: engine time a prompt adds. requests: per second, all replicas. saturation: the most there
+    can be, known where the traffic is a rate.
     """
 
     batch: Number
@@ -38,7 +39,7 @@ class Served:
     tpot: Number
     e2e: Number
     requests: Number
-    saturation: Number
+    saturation: Number | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,8 @@ def _batch(d: Deployment, traffic: Traffic, prompt: Span, memory: Footprint) -> 
     batch = traffic.batch
     step = iteration(d, Decode(batch, mean_context(traffic)))
     cycle = batch * prompt.time + _steps(traffic) * step.time
-    requests = d.dp * batch / cycle
     return Served(batch, memory.slots, memory, prompt, step, prompt.time, prompt.time,
-                  _per_token(cycle - prompt.time, traffic), cycle, requests, requests)
+                  _per_token(cycle - prompt.time, traffic), cycle, d.dp * batch / cycle)
 
 
 def _phases(d: Deployment, traffic: Traffic, prompt: Span, batch: Number) -> _Phases:
@@ -133,10 +133,8 @@ def _closed_loop(d: Deployment, traffic: Traffic, prompt: Span, memory: Footprin
     cycle = law.closed_cycle(batch, _steps(traffic), phases.step.time, phases.own, phases.work)
     admitted = law.closed_first_token(batch, cycle, phases.own, phases.work)
     ttft = admitted + law.admission_wait(users, batch, cycle)
-    requests = d.dp * minimum(users, batch) / cycle
-    full = d.dp * law.saturation_rate(maximum(slots, 1.0), _steps(traffic), phases.step.time, phases.work)
-    return Served(batch, slots, memory, prompt, phases.step, phases.work, ttft,
-                  _per_token(cycle - admitted, traffic), ttft + cycle - admitted, requests, maximum(full, requests))
+    return Served(batch, slots, memory, prompt, phases.step, phases.work, ttft, _per_token(cycle - admitted, traffic),
+                  ttft + cycle - admitted, d.dp * minimum(users, batch) / cycle)
 
 
 def _open_loop(d: Deployment, traffic: Traffic, prompt: Span, memory: Footprint) -> Served:
