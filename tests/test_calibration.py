@@ -1,0 +1,65 @@
+"""Constants of kernels and engines: complete, sourced, and merged from general to particular."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+
+import pytest
+
+from dse.catalogue.calibration import engine_names, load_engine, load_kernels
+from dse.catalogue.hardware import chip_names, load_chip
+from dse.catalogue.paths import data_roots
+from dse.errors import InputError
+
+FILES = sorted((data_roots()[-1] / "hardware" / "calibration").rglob("*.toml"))
+
+
+def constants(table: dict, path: str = "") -> list[tuple[str, dict]]:
+    """Every constant of a file with its dotted name."""
+    found = []
+    for key, value in table.items():
+        if isinstance(value, dict):
+            name = f"{path}.{key}".lstrip(".")
+            found += [(name, value)] if "value" in value else constants(value, name)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_every_constant_has_an_error_and_every_file_a_source_and_date(path):
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    assert table["source"]
+    assert table["date"]
+    assert constants(table)
+    assert all("error" in constant for _, constant in constants(table))
+
+
+@pytest.mark.parametrize("name", chip_names())
+def test_every_chip_gets_constants_for_every_kernel(name):
+    chip = load_chip(name)
+    for library in ("vllm", "trtllm"):
+        kernels = load_kernels(chip, library)
+        assert 0 < kernels.gemm.efficiency <= 1
+        assert 0 < kernels.gemm.launch < 1e-4
+
+
+def test_a_measured_chip_has_its_own_launch_floor_and_an_unmeasured_one_the_rule():
+    assert load_kernels(load_chip("h100_sxm"), "vllm").gemm.launch == pytest.approx(2.59e-6)
+    h20 = load_chip("h20_sxm")
+    assert load_kernels(h20, "vllm").gemm.launch == pytest.approx(4600 / h20.clock)
+
+
+def test_a_chip_based_on_another_takes_its_constants():
+    chip = replace(load_chip("h100_sxm"), name="mine")
+    assert load_kernels(chip, "vllm") == load_kernels(load_chip("h100_sxm"), "vllm")
+
+
+def test_an_unknown_library_or_engine_is_named_with_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'vllm'"):
+        load_kernels(load_chip("h100_sxm"), "vlm")
+    with pytest.raises(InputError, match="did you mean 'sglang'"):
+        load_engine("sglan")
+
+
+def test_engines_differ_where_their_policies_differ():
+    assert {load_engine(name).policy for name in engine_names()} == {"mixed", "prompt_first"}
