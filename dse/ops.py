@@ -30,8 +30,7 @@ def gemm_time(system: System, m: Number, n: Number, k: Number, dtype: str = "bf1
     m, n, k = (check_cell(v, _COUNT, name) for v, name in ((m, "m"), (n, "n"), (k, "k")))
     activations = FORMATS[dtype].activations
     product = kernels.gemm(system, "gemm", m, n, k, dtype, activations).time
-    separate = kernels.quantise(system, "gemm", m, k, dtype).time if activations == dtype != "bf16" else 0.0
-    return _plain(product + separate)
+    return _plain(product + kernels.quantise(system, "gemm", m, k, dtype, activations).time)
 
 
 def attention_time(system: System, phase: str, batch: Number, q_heads: Number, kv_heads: Number, head_dim: Number,

@@ -6,30 +6,42 @@ work of new prompts; `prompt_work` is what one prompt adds to the iterations it 
 
 from __future__ import annotations
 
-from dse.equations.num import Number, maximum, minimum, sqrt
+from dse.equations.num import Number, clip, maximum, minimum, sqrt
 from dse.equations.registry import equation
 
 MVA = "Reiser, Lavenberg: mean value analysis (JACM 1980), with the arrival theorem"
 
 
-@equation("s", "conservation: each user's prompt is computed once a cycle", batch="", steps="", step="s", own="s",
+@equation("", "conservation: as many requests come as go", batch="", steps="", most="")
+def prompts_per_iteration(batch: Number, steps: Number, most: Number) -> Number:
+    """Prompts that share an iteration: what `batch` sequences of `steps` iterations let in, within the budget."""
+    return clip(batch / maximum(steps, 1), 1, maximum(most, 1))
+
+
+@equation("", "conservation", batch="", steps="", together="", chunks="")
+def decoding_share(batch: Number, steps: Number, together: Number, chunks: Number) -> Number:
+    """Share of the prompts' iterations that also are one of a sequence's `steps`: all, unless prompts need more."""
+    return minimum(1, steps * together / (batch * chunks))
+
+
+@equation("s", "conservation: each user's prompt is computed once a cycle", others="", steps="", step="s", own="s",
           prompt_work="s")
-def closed_cycle(batch: Number, steps: Number, step: Number, own: Number, prompt_work: Number) -> Number:
+def closed_cycle(others: Number, steps: Number, step: Number, own: Number, prompt_work: Number) -> Number:
     """Mean time from a user's request to its answer's last token, admitted at once.
 
-    Its own prefill, the work of the other users' prompts, and `steps` decode iterations.
+    Its own prefill, the work of the `others` whose prompts do not share it, and `steps` decode iterations.
     """
-    return own + (batch - 1) * prompt_work + steps * step
+    return own + others * prompt_work + steps * step
 
 
-@equation("s", MVA, batch="", cycle="s", own="s", prompt_work="s")
-def closed_first_token(batch: Number, cycle: Number, own: Number, prompt_work: Number) -> Number:
+@equation("s", MVA, others="", cycle="s", own="s", prompt_work="s")
+def closed_first_token(others: Number, cycle: Number, own: Number, prompt_work: Number) -> Number:
     """Mean time to first token of an admitted request in a closed loop.
 
-    An arrival finds the others where they are on average: the prompts ahead of it number (batch-1) R/cycle, each
-    worth `prompt_work`; R = own + prompt_work (batch-1) R/cycle.
+    An arrival finds the others where they are on average: the prompts ahead of it number others R/cycle, each worth
+    `prompt_work`; R = own + prompt_work others R/cycle.
     """
-    return own / (1 - (batch - 1) * prompt_work / cycle)
+    return own / (1 - others * prompt_work / cycle)
 
 
 @equation("s", "Little's law", users="", batch="", cycle="s")

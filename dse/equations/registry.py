@@ -33,6 +33,10 @@ class Equation:
 REGISTRY: dict[str, Equation] = {}
 
 
+def _module(function: Callable[..., Any]) -> str:
+    return function.__module__.rpartition(".")[2]
+
+
 def equation(result: str, source: str, **units: str) -> Callable[[Function], Function]:
     """Register the function below as an equation that yields `result` from symbols in `units`."""
 
@@ -40,8 +44,10 @@ def equation(result: str, source: str, **units: str) -> Callable[[Function], Fun
         parameters = function.__code__.co_varnames[: function.__code__.co_argcount]
         if tuple(units) != parameters:
             raise TypeError(f"{function.__name__}: units name {tuple(units)}, the function takes {parameters}")
+        if function.__name__ in REGISTRY and REGISTRY[function.__name__].module != _module(function):
+            raise TypeError(f"{function.__name__}: {REGISTRY[function.__name__].module} has an equation of that name")
         REGISTRY[function.__name__] = Equation(
-            function.__name__, function.__module__.rpartition(".")[2], function, result, units, source
+            function.__name__, _module(function), function, result, units, source
         )
         return function
 

@@ -56,6 +56,7 @@ def deploy(model: Model, system: System, plan: Plan) -> Deployment:
     """Resolve and check; raises InputError for splits that cannot exist."""
     par = plan.parallelism
     per_replica = par.tp * par.pp * par.cp
+    _check_heads(model, par.tp)
     gpus = np.asarray(system.gpus)
     dp = gpus / per_replica if par.dp is None else par.dp
     whole = np.broadcast_arrays(np.asarray(dp * per_replica), gpus)
@@ -84,12 +85,15 @@ def _formats(model: Model, asked: Formats) -> Formats:
                    pick("kv"), activations)
 
 
-def _check_splits(d: Deployment) -> None:
-    for mixer in mixers(d.model):
-        if np.any(mixer.heads % np.asarray(d.tp)):
+def _check_heads(model: Model, tp: Number) -> None:
+    for mixer in mixers(model):
+        if np.any(mixer.heads % np.asarray(tp)):
             what = "heads" if isinstance(mixer, RecurrentMixer) else "query heads"
-            raise InputError("parallelism.tp", f"{_text(d.tp)} does not divide the {mixer.heads} {what} of "
-                             f"{d.model.name}", f"these do: {', '.join(map(str, divisors(mixer.heads)))}")
+            raise InputError("parallelism.tp", f"{_text(tp)} does not divide the {mixer.heads} {what} of "
+                             f"{model.name}", f"these do: {', '.join(map(str, divisors(mixer.heads)))}")
+
+
+def _check_splits(d: Deployment) -> None:
     if np.any(np.asarray(d.pp) > d.model.depth):
         raise InputError("parallelism.pp", f"{_text(d.pp)} stages for {d.model.depth} layers of {d.model.name}",
                          f"use at most {d.model.depth}")

@@ -33,6 +33,7 @@ def evaluation_document(e: Evaluation) -> dict[str, Any]:
         "metrics": {name: plain(value) for name, value in e.metrics.items()},
         "memory": {name: plain(value) for name, value in e.memory.items()},
         "memory_capacity": plain(e.system.chip.memory_bytes),
+        "host_memory_capacity": None if e.system.node.host is None else plain(e.system.node.host.memory_bytes),
         "host_memory": {name: plain(value) for name, value in e.host_memory.items()},
         "constraints": {name: plain(value) for name, value in e.constraints.items()},
         "feasible": bool(e.feasible),

@@ -24,8 +24,8 @@ from dse.equations.num import Number, maximum, where
 from dse.equations.roofline import soft_maximum, throttled
 from dse.model.constants import PrefillConstants
 from dse.model.spans import Span, op, seq
-from dse.model.system import System, is_format, peak, quant_values, vector_peak
-from dse.plan.formats import element_bytes
+from dse.model.system import System, is_format, peak, quant_values, quantised, vector_peak
+from dse.plan.formats import element_bytes, pairwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class Warmth:
     """What the last on-chip cache still holds when a kernel starts.
 
     weights: share of the weights left from the last iteration. activations: whether inputs and outputs of a kernel
-    stay there if they fit (they were just written); False is a cold benchmark.
+    stay there if they fit (they were just written); False is a cold benchmark, a number the share that a replay finds.
     """
 
     weights: Number = 0.0
-    activations: bool = True
+    activations: bool | Number = True
 
 
 COLD = Warmth(activations=False)
@@ -53,6 +53,8 @@ def memory_parts(system: System, cold: Number, warm: Number, efficiency: Number)
 
 def warm_share(system: System, nbytes: Number, warmth: Warmth) -> Number:
     """Share of `nbytes` of activations found in the cache."""
+    if not isinstance(warmth.activations, bool):
+        return warmth.activations
     if not warmth.activations or np.all(np.asarray(system.chip.cache_bytes) == 0):
         return 0.0
     return resident(nbytes, system.chip.cache_bytes)
@@ -92,14 +94,13 @@ def _gemm_bytes(system: System, m: Number, n: Number, k: Number, weights: Number
     return matrix * (1 - warmth.weights) + moved * (1 - warm) + again, matrix * warmth.weights + moved * warm
 
 
-def quantise(system: System, name: str, m: Number, k: Number, weights: Number) -> Span:
-    """The separate operator that quantises the input of a product; nothing where the engine fuses it."""
-    q = system.kernels.quant.get(str(weights))
-    if q is None:
-        return seq(name)
+def quantise(system: System, name: str, m: Number, k: Number, weights: Number, activations: Number) -> Span:
+    """The separate operator that quantises the 16-bit input of a product; nothing for one that stays in 16 bits."""
     chip = system.chip
-    nbytes = m * k * (2 + element_bytes(weights))
-    return op(name, {"latency": q.launch, "l2": nbytes / (q.rate * chip.cores * chip.clock)}, 1)
+    launch = pairwise(weights, activations, lambda w, a: q.launch if (q := quantised(system, w, a)) else 0.0)
+    slowness = pairwise(weights, activations, lambda w, a: 1 / q.rate if (q := quantised(system, w, a)) else 0.0)
+    nbytes = m * k * (2 + element_bytes(activations))
+    return op(name, {"latency": launch, "l2": nbytes * slowness / (chip.cores * chip.clock)}, 1)
 
 
 def linear(system: System, name: str, m: Number, n: Number, k: Number, weights: Number, activations: Number,
@@ -108,7 +109,7 @@ def linear(system: System, name: str, m: Number, n: Number, k: Number, weights: 
     product = gemm(system, name, m, n, k, weights, activations, warmth)
     if system.engine.fused_quantisation:
         return product
-    return seq(name, quantise(system, name, m, k, weights), product)
+    return seq(name, quantise(system, name, m, k, weights, activations), product)
 
 
 def elementwise(system: System, name: str, nbytes: Number, warmth: Warmth = COLD) -> Span:

@@ -21,11 +21,11 @@ from dse.model.deployment import Deployment
 from dse.model.kernels import Warmth
 from dse.model.parameters import attention_weights, expert_weights, mlp_weights, norm_weights
 from dse.model.shapes import mixer_matrices
-from dse.plan.fields import WEIGHT_OBJECTS
+from dse.plan.fields import LAYER_WEIGHTS, WEIGHT_OBJECTS
 from dse.plan.formats import element_bytes
 
 STAGED_LAYERS = 2
-"""Layers of offloaded weights that wait in device memory: one at work, one arriving."""
+"""Layers of offloaded weights that wait in device memory: one at work, one arriving. The head streams in pieces."""
 NEGLIGIBLE = 20
 """Weights this many times larger than the cache leave less than 1e-5 of themselves in it."""
 
@@ -148,7 +148,7 @@ def footprint(d: Deployment, context: Number, tokens: Number, rows: Number) -> F
     host_fixed: dict[str, Number] = {}
     for name in WEIGHT_OBJECTS:
         nbytes, away = elements[name] * formats[name], place.share(name, "host")
-        staged = minimum(STAGED_LAYERS * d.pp / d.model.depth, 1.0) if name != "embedding" else 1.0
+        staged = minimum(STAGED_LAYERS * d.pp / d.model.depth, 1.0) if name in LAYER_WEIGHTS else 0.0
         fixed[name] = nbytes * (1 - away + away * staged)
         if name in place.rows:
             host_fixed[name] = nbytes * away

@@ -13,7 +13,7 @@ from dse.model.deployment import Deployment
 from dse.model.memory import Footprint, footprint
 from dse.model.segments import Decode
 from dse.model.spans import Span
-from dse.model.steps import chunk_of, chunking, iteration, prefill
+from dse.model.steps import chunk_of, chunking, iteration, prefill, prompt_room
 from dse.plan.traffic import Traffic
 
 SECANTS = 8
@@ -44,11 +44,13 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class _Phases:
-    """Spans at one batch, and what a prompt costs there: alone to its user (`own`), to the others (`work`)."""
+    """Spans at one batch, and what a prompt costs there: to its user (`own`), to the others (`work`), of whom
+    `together` share an iteration."""
 
     step: Span
     own: Number
     work: Number
+    together: Number
 
 
 def serve(d: Deployment, traffic: Traffic, open_grid: bool = False) -> Served:
@@ -91,36 +93,42 @@ def _batch(d: Deployment, traffic: Traffic, prompt: Span, memory: Footprint) -> 
                   _per_token(cycle - prompt.time, traffic), cycle, d.dp * batch / cycle)
 
 
-def _phases(d: Deployment, traffic: Traffic, prompt: Span, batch: Number) -> _Phases:
-    """Decode alone, and what a prompt adds: a mixed iteration's surplus, or a prompt-only iteration."""
-    decode = Decode(batch, mean_context(traffic))
+def _phases(d: Deployment, traffic: Traffic, batch: Number) -> _Phases:
+    """Decode alone, and what prompts add: a mixed iteration's surplus, or a prompt-only iteration."""
+    decode, tokens, steps = Decode(batch, mean_context(traffic)), traffic.input_tokens, _steps(traffic)
     step = iteration(d, decode)
     policy = d.system.engine.policy if d.plan.batching.policy is None else d.plan.batching.policy
     if policy == "prompt_first":
-        return _Phases(step, prompt.time, prompt.time / d.pp)
-    chunks, _ = chunking(d, traffic.input_tokens, batch)
-    mixed = iteration(d, decode, chunk_of(traffic.input_tokens, chunks))
-    return _Phases(step, chunks * mixed.time, chunks * maximum(mixed.time - step.time, 0.0) / d.pp)
+        together = law.prompts_per_iteration(batch, steps, np.floor(prompt_room(d, 0.0) / tokens))
+        alone = prefill(d, tokens, together).time
+        return _Phases(step, alone, alone / together / d.pp, together)
+    together = law.prompts_per_iteration(batch, steps, prompt_room(d, batch) / tokens)
+    chunks, _ = chunking(d, tokens, batch)
+    mixed = iteration(d, decode, chunk_of(tokens, chunks, together))
+    shared = law.decoding_share(batch, steps, together, chunks)
+    work = chunks * maximum(mixed.time - shared * step.time, 0.0) / together / d.pp
+    return _Phases(step, chunks * mixed.time, work, together)
 
 
-def _phases_of_least(d: Deployment, traffic: Traffic, prompt: Span, users: Number, slots: Number) -> _Phases:
+def _phases_of_least(d: Deployment, traffic: Traffic, users: Number, slots: Number) -> _Phases:
     """Phases at the running batch, the smaller of users and slots."""
-    return _phases(d, traffic, prompt, minimum(users, slots))
+    return _phases(d, traffic, minimum(users, slots))
 
 
-def _grid_phases(d: Deployment, traffic: Traffic, prompt: Span, users: Number, slots: Number) -> _Phases:
+def _grid_phases(d: Deployment, traffic: Traffic, users: Number, slots: Number) -> _Phases:
     """The same of an open grid: users do not vary along the axes of memory, nor slots along those of the load, so
     computing the phases at each of the two and choosing afterwards is less work. The step keeps its time only.
     """
     crowded = users > slots
     if not np.any(crowded):
-        return _phases(d, traffic, prompt, users)
-    full = _phases(d, traffic, prompt, slots)
+        return _phases(d, traffic, users)
+    full = _phases(d, traffic, slots)
     if np.all(crowded):
         return full
-    free = _phases(d, traffic, prompt, users)
+    free = _phases(d, traffic, users)
     step = Span(free.step.name, "op", where(crowded, full.step.time, free.step.time))
-    return _Phases(step, where(crowded, full.own, free.own), where(crowded, full.work, free.work))
+    return _Phases(step, where(crowded, full.own, free.own), where(crowded, full.work, free.work),
+                   where(crowded, full.together, free.together))
 
 
 def _closed_loop(d: Deployment, traffic: Traffic, prompt: Span, memory: Footprint,
@@ -129,9 +137,10 @@ def _closed_loop(d: Deployment, traffic: Traffic, prompt: Span, memory: Footprin
     users = traffic.concurrency / d.dp
     slots = memory.slots
     batch = clip(users, 1.0, maximum(slots, 1.0))
-    phases = phases_of(d, traffic, prompt, maximum(users, 1.0), maximum(slots, 1.0))
-    cycle = law.closed_cycle(batch, _steps(traffic), phases.step.time, phases.own, phases.work)
-    admitted = law.closed_first_token(batch, cycle, phases.own, phases.work)
+    phases = phases_of(d, traffic, maximum(users, 1.0), maximum(slots, 1.0))
+    others = maximum(batch - phases.together, 0.0)
+    cycle = law.closed_cycle(others, _steps(traffic), phases.step.time, phases.own, phases.work)
+    admitted = law.closed_first_token(others, cycle, phases.own, phases.work)
     ttft = admitted + law.admission_wait(users, batch, cycle)
     return Served(batch, slots, memory, prompt, phases.step, phases.work, ttft, _per_token(cycle - admitted, traffic),
                   ttft + cycle - admitted, d.dp * minimum(users, batch) / cycle)
@@ -144,7 +153,7 @@ def _open_loop(d: Deployment, traffic: Traffic, prompt: Span, memory: Footprint)
     most = minimum(slots, 65536.0)
 
     def surplus(batch: Number) -> tuple[Number, _Phases]:
-        phases = _phases(d, traffic, prompt, maximum(batch, 1.0))
+        phases = _phases(d, traffic, maximum(batch, 1.0))
         return law.open_batch(rate, steps, phases.step.time, phases.work) - batch, phases
 
     full_surplus, full = surplus(most)
@@ -154,7 +163,7 @@ def _open_loop(d: Deployment, traffic: Traffic, prompt: Span, memory: Footprint)
     stable = (rate < capacity) & (rate * phases.work < 1)
     wait = law.queue_wait(rate, phases.work, traffic.arrival_cv2, d.plan.queueing.service_cv2)
     wait = wait + law.places_wait(rate, capacity, most, traffic.arrival_cv2) + phases.step.time / 2
-    stay = steps * phases.step.time / maximum(1 - rate * phases.work, 1e-9)
+    stay = where(stable, steps * phases.step.time / maximum(1 - rate * phases.work, 1e-9), np.inf)
     ttft = where(stable, wait + phases.own, np.inf)
     requests = where(stable, traffic.rate, d.dp * capacity)
     return Served(_scalar(batch), memory.slots, memory, prompt, phases.step, phases.work, _scalar(ttft),

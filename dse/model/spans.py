@@ -25,7 +25,7 @@ RESOURCES = ("compute", "l2", "hbm", "link", "host_link", "latency", "engine")
 Charges = dict[tuple[str, str], Number]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)     # arrays have no one truth value: a span equals itself
 class Span:
     """A node: `time` in seconds; an op has `resources`, the others `parts`; `count` repeats, or weighs a window.
 

@@ -8,10 +8,11 @@ from dse.model import kernels
 from dse.model.collectives import collective
 from dse.model.deployment import Deployment
 from dse.model.kernels import Warmth
-from dse.model.layer import layer
+from dse.model.layer import layer, overlapped
 from dse.model.memory import warmth_between_iterations
 from dse.model.segments import Decode, Iteration, Prompt
 from dse.model.spans import Span, op, pipeline, seq, times
+from dse.model.transfers import weight_transfer
 from dse.plan.formats import element_bytes
 
 
@@ -26,14 +27,15 @@ def ends(d: Deployment, it: Iteration, warmth: Warmth) -> Span:
     vocab = d.model.vocab / d.tp
     table = d.formats.embedding
     lookup = kernels.elementwise(d.system, "embedding", tokens * hidden * (2.0 + element_bytes(table)), warmth)
-    return seq(
-        "ends", lookup,
+    return overlapped("ends", [
+        *weight_transfer(d, "embedding", "embedding", tokens * hidden, table), lookup,
         collective(d.system, "embedding.sum.peer", "all_reduce", d.tp, tokens * hidden * 2.0),
         kernels.elementwise(d.system, "norm", 4 * rows * hidden * 2.0, warmth),
+        *weight_transfer(d, "head", "embedding", vocab * hidden, table),
         kernels.gemm(d.system, "head", rows, vocab, hidden, table, "bf16", warmth),
         collective(d.system, "head.gather.peer", "all_gather", d.tp, rows * d.model.vocab * 2.0),
         kernels.elementwise(d.system, "sampling", 3 * rows * d.model.vocab * 4.0, warmth),
-    )
+    ], d.plan.overlap)
 
 
 def engine_work(d: Deployment, sequences: Number) -> Span:
@@ -63,26 +65,30 @@ def iteration(d: Deployment, decode: Decode, prompt: Prompt | None = None) -> Sp
                ends(d, it, warmth))
 
 
-def chunking(d: Deployment, tokens: Number, decoding: Number) -> tuple[Number, Number]:
-    """Chunks a prompt is cut into, and their length, under the token budget that decodes leave."""
+def prompt_room(d: Deployment, decoding: Number) -> Number:
+    """Prompt tokens of an iteration: the budget that decodes leave, and always a little."""
     budget = d.system.engine.budget if d.plan.batching.budget is None else d.plan.batching.budget
-    room = maximum(budget - decoding, minimum(budget, 64.0))
-    chunks = maximum(ceil(tokens / room), 1.0)
+    return maximum(budget - decoding, minimum(budget, 64.0))
+
+
+def chunking(d: Deployment, tokens: Number, decoding: Number) -> tuple[Number, Number]:
+    """Chunks a prompt is cut into, and their length, under the token budget."""
+    chunks = maximum(ceil(tokens / prompt_room(d, decoding)), 1.0)
     return chunks, tokens / chunks
 
 
-def chunk_of(tokens: Number, chunks: Number) -> Prompt:
-    """The average chunk of a prompt: its keys are those of the middle one, which keeps the sum of pairs exact."""
-    return Prompt(1.0, tokens / chunks, tokens / chunks * (chunks + 1) / 2)
+def chunk_of(tokens: Number, chunks: Number, prompts: Number = 1.0) -> Prompt:
+    """The average chunk of prompts: its keys are those of the middle one, which keeps the sum of pairs exact."""
+    return Prompt(prompts, tokens / chunks, tokens / chunks * (chunks + 1) / 2)
 
 
-def prefill(d: Deployment, tokens: Number) -> Span:
-    """One prompt alone on a replica: its chunks follow each other through the pipeline stages."""
+def prefill(d: Deployment, tokens: Number, prompts: Number = 1.0) -> Span:
+    """Prompts without decodes on a replica: their chunks follow each other through the pipeline stages."""
     chunks, _ = chunking(d, tokens, 0.0)
-    it = Iteration(prompt=chunk_of(tokens, chunks))
+    it = Iteration(prompt=chunk_of(tokens, chunks, prompts))
     warmth = warmth_between_iterations(d)
     work = all_layers(d, it, warmth)
     stage = times(slowest_stage_share(d.model.depth, d.pp) / d.pp, work)
     through = seq("prefill", work, hops(d, it))
-    return seq("prefill", times(chunks, engine_work(d, 1.0)), pipeline("prefill", through, stage, chunks),
+    return seq("prefill", times(chunks, engine_work(d, prompts)), pipeline("prefill", through, stage, chunks),
                ends(d, it, warmth))

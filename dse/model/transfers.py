@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dse.equations.num import Number
+from dse.equations.num import Number, where
 from dse.model.deployment import Deployment
 from dse.model.segments import Iteration
 from dse.model.spans import Span, op
@@ -15,7 +15,8 @@ from dse.plan.formats import element_bytes
 def host_transfer(d: Deployment, name: str, nbytes: Number) -> Span:
     """`nbytes` over the host link of one device."""
     rate = host_rate(d.system)
-    return op(name, {"latency": host_latency(d.system), "host_link": nbytes / rate}, 1)
+    start = where(nbytes > 0, host_latency(d.system), 0.0)
+    return op(name, {"latency": start, "host_link": nbytes / rate}, 1)
 
 
 def kv_transfers(d: Deployment, it: Iteration, width: Number, keys: Number) -> Iterator[Span]:

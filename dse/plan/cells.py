@@ -16,9 +16,13 @@ from dse.errors import InputError, nearest
 
 
 def cell(default: Any, meaning: str, *, low: float | None = None, high: float | None = None, whole: bool = False,
-         choices: tuple[str, ...] = (), optional: bool = False) -> Any:
-    """A dataclass field that holds a number (or array) within bounds, or one of `choices` (or an array of them)."""
-    rules = {"meaning": meaning, "low": low, "high": high, "whole": whole, "choices": choices, "optional": optional}
+         choices: tuple[str, ...] = (), optional: bool = False, structure: bool = False) -> Any:
+    """A dataclass field that holds a number (or array) within bounds, or one of `choices` (or an array of them).
+
+    A cell of `structure` chooses functions and takes one name only: a search over structure loops over plans.
+    """
+    rules = {"meaning": meaning, "low": low, "high": high, "whole": whole, "choices": choices, "optional": optional,
+             "structure": structure}
     return field(default=default, metadata=rules)
 
 
@@ -37,6 +41,8 @@ def check_cell(value: Any, rules: Mapping[str, Any], where: str) -> Any:
     """`value` as a float, string or array if it obeys the rules, else an InputError that names `where`."""
     if value is None and rules["optional"]:
         return None
+    if rules.get("structure") and not isinstance(value, str):
+        raise InputError(where, f"{_short(value)} is not {expectation(rules)}")
     if rules["choices"]:
         return _check_choice(value, rules["choices"], where)
     return _check_number(value, rules, where)
@@ -44,6 +50,8 @@ def check_cell(value: Any, rules: Mapping[str, Any], where: str) -> Any:
 
 def _check_choice(value: Any, choices: tuple[str, ...], where: str) -> Any:
     names = [value] if isinstance(value, str) else list(np.asarray(value, dtype=object).ravel())
+    if not names:
+        raise InputError(where, "an empty list", nearest("", choices))
     for name in names:
         if not isinstance(name, str) or name not in choices:
             raise InputError(where, f"unknown value {_short(name)}", nearest(str(name), choices))
@@ -52,12 +60,13 @@ def _check_choice(value: Any, choices: tuple[str, ...], where: str) -> Any:
 
 def _check_number(value: Any, rules: Mapping[str, Any], where: str) -> Any:
     wrong = InputError(where, f"{_short(value)} is not {expectation(rules)}")
-    if isinstance(value, (bool, str)) or value is None:
-        raise wrong
     try:
-        array = np.asarray(value, dtype=float)
+        raw = np.asarray(value)
     except (TypeError, ValueError, OverflowError):
         raise wrong from None
+    if raw.dtype.kind not in "iuf":
+        raise wrong
+    array = raw.astype(float)
     low, high = rules["low"], rules["high"]
     bad = ~np.isfinite(array)
     if low is not None:

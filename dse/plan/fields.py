@@ -16,13 +16,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from dse.equations.num import Number
 from dse.errors import InputError, nearest
 from dse.plan.cells import cell, check_cell, check_cells
 from dse.plan.formats import ACTIVATIONS, KV, WEIGHTS
 
-WEIGHT_OBJECTS = ("attention_weights", "mlp_weights", "expert_weights", "embedding")
-"""Members of the group `weights`; a format given for the group leaves `embedding` as the checkpoint has it."""
+LAYER_WEIGHTS = ("attention_weights", "mlp_weights", "expert_weights")
+"""Weights of the layers; the short names `weights` and `weight_offload` mean these and leave the embedding alone."""
+WEIGHT_OBJECTS = (*LAYER_WEIGHTS, "embedding")
+"""Members of the group `weights` of a placement."""
 PLACED = (*WEIGHT_OBJECTS, "kv")
 TIERS = ("hbm", "host")
 _SHARE = {"low": 0.0, "high": 1.0, "whole": False, "choices": (), "optional": False}
@@ -77,8 +81,11 @@ def _check_row(row: object, where: str) -> dict[str, Number]:
     for tier in row:
         if tier not in TIERS:
             raise InputError(f"{where}.{tier}", "no such tier", nearest(str(tier), TIERS))
-    shares = {t: check_cell(v, _SHARE, f"{where}.{t}") for t, v in row.items() if t != "hbm"}
-    check_cell(1.0 - sum(shares.values()), _SHARE, f"{where}.hbm")
+    stated = {t: check_cell(v, _SHARE, f"{where}.{t}") for t, v in row.items()}
+    shares = {t: v for t, v in stated.items() if t != "hbm"}
+    rest = check_cell(1.0 - sum(shares.values()), _SHARE, f"{where}.hbm")
+    if np.any(np.abs(stated.get("hbm", rest) - rest) > 1e-9):
+        raise InputError(where, "the shares of a row sum to 1", "leave hbm out: it holds the rest")
     return shares
 
 
@@ -101,7 +108,8 @@ class Parallelism:
 class Pools:
     """Which devices serve which phase: one pool serves both."""
 
-    serves: Any = cell("prefill and decode", "phases of the one pool", choices=("prefill and decode",))
+    serves: Any = cell("prefill and decode", "phases of the one pool", choices=("prefill and decode",),
+                       structure=True)
 
     def __post_init__(self) -> None:
         check_cells(self, "pools")
@@ -114,7 +122,7 @@ class Batching:
     budget: Number = cell(None, "tokens of an iteration; None: the engine's", low=1, high=2**24, whole=True,
                           optional=True)
     policy: Any = cell(None, "whether prompts share iterations with decodes; None: the engine's",
-                       choices=("mixed", "prompt_first"), optional=True)
+                       choices=("mixed", "prompt_first"), optional=True, structure=True)
     page: Number = cell(16.0, "tokens of a KV page", low=1, high=65536, whole=True)
 
     def __post_init__(self) -> None:
@@ -152,7 +160,7 @@ class Chance:
 class Queueing:
     """The law of the line: mean values of a closed or open loop, as the traffic says."""
 
-    law: Any = cell("mean_value", "waiting law", choices=("mean_value",))
+    law: Any = cell("mean_value", "waiting law", choices=("mean_value",), structure=True)
     service_cv2: Number = cell(0.0, "squared coefficient of variation of prompt work", low=0, high=1000)
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from dse.equations.num import Number
 from dse.errors import InputError, nearest
 from dse.plan.cells import known_keys
 from dse.plan.fields import (
+    LAYER_WEIGHTS,
     STREAMING,
     Batching,
     Chance,
@@ -61,10 +62,9 @@ class Plan(Fields):
                  overlap: tuple[Edge, ...] | None = None, chance: Chance | None = None,
                  queueing: Queueing | None = None) -> None:
         splits = {"tp": tp, "pp": pp, "dp": dp, "ep": ep, "cp": cp}
-        kinds = {"attention_weights": weights, "mlp_weights": weights, "expert_weights": weights, "kv": kv,
-                 "activations": activations}
-        rows = {name: {"host": share} for name, share in (("weights", weight_offload), ("kv", kv_offload))
-                if share is not None}
+        kinds = {**dict.fromkeys(LAYER_WEIGHTS, weights), "kv": kv, "activations": activations}
+        away = {**dict.fromkeys(LAYER_WEIGHTS, weight_offload), "kv": kv_offload}
+        rows = {name: {"host": share} for name, share in away.items() if share is not None}
         super().__init__(
             formats=_updated(formats or Formats(), kinds),
             placement=Placement({**(placement.rows if placement else {}), **rows}),
@@ -105,7 +105,7 @@ def _holder(name: str, table: Any) -> Any:
     if name == "formats":
         known_keys(table, (*names, "weights"), name)
         group = table.get("weights")
-        spread = dict.fromkeys(("attention_weights", "mlp_weights", "expert_weights"), group) if group else {}
+        spread = dict.fromkeys(LAYER_WEIGHTS, group) if group else {}
         return Formats(**{**spread, **{k: v for k, v in table.items() if k != "weights"}})
     known_keys(table, names, name)
     return kind(**table)

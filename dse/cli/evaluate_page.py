@@ -1,0 +1,233 @@
+"""The page that `dse evaluate` prints: metrics, memory, cost and where every microsecond goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dse.cli import show
+from dse.cli.explain import explanation
+from dse.cli.remedies import remedies, violations
+from dse.equations.num import Number
+from dse.errors import DseError
+from dse.model.deployment import Deployment
+from dse.model.evaluate import PHASES, Evaluation
+from dse.model.money import missing_price
+from dse.model.spans import RESOURCES, Charges
+from dse.model.system import System
+from dse.plan.fields import WEIGHT_OBJECTS, Placement
+
+LABELS = {"compute": "compute", "l2": "L2", "hbm": "HBM", "link": "link", "host_link": "host link",
+          "latency": "latency", "engine": "engine"}
+_SHORT = {"input_tokens": "in", "output_tokens": "out", "concurrency": "users", "kv_offload": "kv off",
+          "weight_offload": "w off", "activations": "act"}
+
+
+def evaluation_page(e: Evaluation, explain: bool, settings: Mapping[str, str]) -> Iterator[RenderableType]:
+    """Everything about one plan."""
+    yield from _header(e, settings)
+    yield from _infeasible(e)
+    yield show.heading("Speed")
+    yield show.pairs(_speed(e))
+    yield from _memory(e)
+    yield show.heading("Cost and energy")
+    yield show.pairs(_money(e))
+    for phase in PHASES:
+        name = "a lone prompt" if phase == "prefill" else "one iteration"
+        yield from charge_table(f"{phase.capitalize()} ({name}): charged time", e.breakdown(phase))
+    if explain:
+        yield from explanation(e)
+
+
+def _header(e: Evaluation, settings: Mapping[str, str]) -> Iterator[RenderableType]:
+    d, system = e.deployment, e.system
+    splits = " ".join(f"{name}={int(getattr(d, name))}" for name in ("tp", "pp", "dp", "ep", "cp")
+                      if name in ("tp", "dp") or getattr(d, name) != 1)
+    place = system.chip.name if system.name == system.chip.name else f"{system.chip.name} of {system.name}"
+    yield Text(f"{e.model.name} on {int(d.gpus)} x {place} ({system.engine.name})", style="bold")
+    rows = [("plan", splits), ("formats", formats_in_words(d)), ("traffic", traffic_in_words(e))]
+    if e.plan.placement.uses_host:
+        rows.append(("host memory", placement_in_words(e.plan.placement)))
+    if settings:
+        rows.append(("set", ", ".join(f"{path}={value}" for path, value in settings.items())))
+    yield show.pairs(rows)
+
+
+def formats_in_words(d: Deployment) -> str:
+    """The number format of each object, equal ones together."""
+    f = d.formats
+    kinds = {"attention weights": f.attention_weights, "MLP weights": f.mlp_weights,
+             "expert weights": f.expert_weights, "embedding": f.embedding}
+    if len({kinds[n] for n in list(kinds)[:3]}) == 1:
+        kinds = {"weights": f.mlp_weights, "embedding": f.embedding}
+    return ", ".join(f"{name} {value}" for name, value in {**kinds, "KV": f.kv, "activations": f.activations}.items())
+
+
+def placement_in_words(placement: Placement) -> str:
+    """Which share of what is in host memory."""
+    shares = {name: float(row.get("host", 0)) for name, row in placement.rows.items()}
+    together = {shares.get(name) for name in WEIGHT_OBJECTS}
+    if len(together) == 1 and None not in together:
+        shares = {"weights": shares["embedding"], **{k: v for k, v in shares.items() if k not in WEIGHT_OBJECTS}}
+    return ", ".join(f"{100 * share:g} % of {_object(name)}" for name, share in shares.items() if share)
+
+
+def traffic_in_words(e: Evaluation) -> str:
+    """Lengths and the law of arrivals."""
+    t = e.traffic
+    kind, amount = t.load
+    load = {"batch": f"{show.significant(amount)} sequences always decoding on each replica",
+            "concurrency": f"closed loop of {show.significant(amount)} users",
+            "rate": f"open loop at {show.significant(amount)} requests/s, arrival cv2 {float(t.arrival_cv2):g}"}[kind]
+    lengths = f"{show.significant(t.input_tokens)} tokens in, {show.significant(t.output_tokens)} out"
+    return f"{lengths}; {load}; queueing by mean values"
+
+
+def _infeasible(e: Evaluation) -> Iterator[RenderableType]:
+    if e.feasible:
+        return
+    yield show.heading("Infeasible")
+    for line in violations(e):
+        yield Text(line, style="red")
+    found = remedies(e)
+    yield Text("what would fix it: " + ("; or ".join(found) if found else "no single change that was tried"))
+
+
+def _speed(e: Evaluation) -> Iterator[tuple[str, str]]:
+    m = e.metrics
+    yield "time to first token", f"{show.seconds(m['ttft_s'])} (TTFT, mean, waiting included)"
+    yield "time per output token", f"{_per_token(e, 4)} (TPOT, mean)"
+    yield "time to last token", show.seconds(m["e2e_s"])
+    per_gpu = show.significant(m["output_tok_s_per_gpu"])
+    yield "output throughput", f"{show.significant(m['output_tok_s'])} tok/s, {per_gpu} tok/s per GPU"
+    most = m["saturation_requests_s"]
+    saturates = "" if most is None else f", saturates at {show.significant(most)} requests/s"
+    yield "requests", f"{show.significant(m['requests_s'])} requests/s{saturates}"
+    slots = show.significant(m["kv_slots"])
+    yield "running batch", f"{show.significant(m['batch'])} sequences per replica, room for {slots}"
+    yield "lone prefill", f"{show.seconds(m['prefill_s'])}, {_bound(e, 'prefill')}"
+    yield "decode step", f"{show.seconds(m['decode_step_s'])}, {_bound(e, 'decode')}"
+
+
+def _per_token(e: Evaluation, digits: int) -> str:
+    """TPOT; there is none for a single token, and none that lasts where requests come too fast."""
+    if float(e.traffic.output_tokens) == 1:
+        return "-"
+    if float(e.constraints.get("rate", -1.0)) > 0:
+        return show.UNBOUNDED
+    return show.seconds(e.metrics["tpot_s"], digits)
+
+
+def _bound(e: Evaluation, phase: str) -> str:
+    """The resource charged most, and its share of the phase."""
+    name, charges = e.bound_by(phase), e.breakdown(phase)
+    whole = sum(float(v) for v in charges.values())
+    share = sum(float(v) for (_, r), v in charges.items() if r == name) / whole if whole else 0.0
+    return f"bound by {LABELS[name]} ({show.percent(share)} of it)"
+
+
+def _memory(e: Evaluation) -> Iterator[RenderableType]:
+    yield show.heading("Memory of the fullest GPU, GB (1e9 B)")
+    yield _memory_table(e.memory, float(e.system.chip.memory_bytes))
+    if e.host_memory and e.system.node.host is not None:
+        yield show.heading("Host memory per GPU, GB (1e9 B)")
+        yield _memory_table(e.host_memory, float(e.system.node.host.memory_bytes))
+
+
+def _memory_table(parts: Mapping[str, Number], capacity: float) -> Table:
+    sizes = {_object(name): float(value) for name, value in parts.items() if float(value)}
+    sizes = {**sizes, "in all": sum(sizes.values())}
+    rows = [(name, show.gigabytes(size), show.percent(size / capacity), show.bar(size / capacity))
+            for name, size in sizes.items()]
+    made = show.table(("object", "GB", f"of {capacity / 1e9:,.4g} GB", ""), rows, total=True)
+    made.columns[3].justify = "left"
+    return made
+
+
+def _object(name: str) -> str:
+    return {"kv": "KV", "mlp_weights": "MLP weights"}.get(name, name.replace("_", " "))
+
+
+def _money(e: Evaluation) -> Iterator[tuple[str, str]]:
+    m, system = e.metrics, e.system
+    if m["usd_per_hour"] is None:
+        yield "cost", f"{show.UNKNOWN}: {missing_price(system)}"
+    else:
+        yield "deployment", f"{show.significant(m['usd_per_hour'])} USD/h, {cost_basis(system)}"
+        yield "output tokens", f"{show.significant(m['usd_per_mtok'])} USD/Mtok, every cost on them"
+        yield "all tokens", f"{show.significant(m['usd_per_mtok_total'])} USD/Mtok"
+        split = (f"{show.significant(m['usd_per_mtok_input'])} USD/Mtok input, "
+                 f"{show.significant(m['usd_per_mtok_output'])} USD/Mtok output")
+        yield "split by device time", split
+        yield "output per dollar", f"{show.significant(m['tokens_per_usd'])} tok/USD"
+    watts = "TDP unknown" if m["joule_per_token"] is None else "TDP x average draw x PUE x time, no energy law yet"
+    yield "energy", f"{show.significant(m['joule_per_token'])} J per output token ({watts})"
+
+
+def cost_basis(system: System) -> str:
+    """Where the price of an hour comes from."""
+    if system.usd_per_gpu_hour is not None:
+        return "at the price given"
+    return "owned (capital, network, building, power)" if system.cost_basis == "owned" else "rented"
+
+
+def charge_table(title: str, charges: Charges, sums: bool = True) -> Iterator[RenderableType]:
+    """Operations x resources with their sums; columns and operations without a charge are left out."""
+    cells = {key: float(value) for key, value in charges.items() if float(value) > 0}
+    whole = sum(cells.values())
+    if not whole:
+        return
+    scale, unit = (1e6, "us") if whole < 0.1 else (1e3, "ms")
+    decimals = max(4 - len(str(int(whole * scale))), 0)
+    columns = [r for r in RESOURCES if any(resource == r for _, resource in cells)]
+    ops = list(dict.fromkeys(op for op, _ in cells))
+
+    def line(name: str, values: Sequence[float]) -> list[str]:
+        shown = [f"{v * scale:.{decimals}f}" if v else "" for v in values]
+        return [name, *shown, f"{sum(values) * scale:.{decimals}f}"] if sums else [name, *shown]
+
+    rows = [line(op, [cells.get((op, r), 0.0) for r in columns]) for op in ops]
+    if sums:
+        rows.append(line("in all", [sum(v for (_, name), v in cells.items() if name == r) for r in columns]))
+    yield show.heading(f"{title}, {unit}")
+    made = show.table(("operation", *(LABELS[r] for r in columns), *(("in all",) if sums else ())), rows, total=sums)
+    made.padding = (0, 1, 0, 0)
+    yield made
+
+
+def table_page(rows: Sequence[tuple[Mapping[str, float | str], Evaluation]],
+               refused: Sequence[tuple[Mapping[str, float | str], DseError]]) -> Iterator[RenderableType]:
+    """One line a plan, and below it the combinations that cannot exist."""
+    first = rows[0][1]
+    yield Text(f"{first.model.name} on {first.system.name} ({first.system.engine.name}), mean values", style="bold")
+    varied = list(rows[0][0])
+    figures = ("TTFT", "TPOT", "tok/s", "per GPU", "memory", "USD/Mtok", "J/tok")
+    lines = [[*(_choice(shown[name]) for name in varied), *_figures(e)] for shown, e in rows]
+    last = "" if all(e.feasible for _, e in rows) else "infeasible"
+    made = show.table([*(_SHORT.get(name, name) for name in varied), *figures, last], lines, left=0)
+    made.padding = (0, 1, 0, 0)
+    made.columns[-1].justify, made.columns[-1].no_wrap = "left", False
+    yield made
+    yield Text("tok/s: output tokens, in all and per GPU; memory: of the fullest GPU; USD/Mtok: of output tokens",
+               style="dim")
+    if refused:
+        yield show.heading(f"Cannot exist ({len(refused)})")
+        for shown, error in refused:
+            yield Text(" ".join(f"{name}={_choice(value)}" for name, value in shown.items()) + f": {error}")
+
+
+def _choice(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _figures(e: Evaluation) -> list[str]:
+    m = e.metrics
+    used = sum(float(v) for v in e.memory.values()) / float(e.system.chip.memory_bytes)
+    failing = [name.replace("_", " ") for name, value in e.constraints.items() if not float(value) <= 0]
+    money = ["?" if m[name] is None else show.significant(m[name], 3) for name in ("usd_per_mtok", "joule_per_token")]
+    return [show.seconds(m["ttft_s"], 3), _per_token(e, 3),
+            show.significant(m["output_tok_s"], 3), show.significant(m["output_tok_s_per_gpu"], 3),
+            f"{100 * used:.0f} %", *money, ", ".join(failing)]

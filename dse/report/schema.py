@@ -1,0 +1,145 @@
+"""The parts of a result.json that a report reads, with their bounds. Keys beyond these are let pass."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from dse.model.metrics import METRICS
+
+SCHEMA = "dse.result/1"
+MOST_POINTS = 5000
+
+NotNegative = Annotated[FiniteFloat, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+Text = Annotated[str, Field(max_length=100_000)]
+Scalar = bool | FiniteFloat | Text | None
+Names = Annotated[list[Text], Field(max_length=100)]
+
+
+class Part(BaseModel):
+    """A table of the file: no silent conversion of types."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+class Search(Part):
+    """What was asked."""
+
+    model: Text
+    hardware: Text
+    gpus: Scalar | list[Scalar] = None
+    engine: Text | None = None
+    traffic: dict[str, Scalar | list[Scalar]]
+    objectives: Annotated[Names, Field(min_length=1)]
+    limits: dict[str, NotNegative | None]
+    free: dict[str, dict[str, Scalar]] | Names = []
+    trials: Scalar = None
+    interrupted: bool = False
+    seed: Scalar = None
+    command: Text | None = None
+
+
+class Counts(Part):
+    """How many plans were looked at, and what became of them."""
+
+    considered: Count
+    feasible: Count
+    rejected: dict[str, Count]
+
+
+class Regret(Part):
+    """How far the found plan is from the exact grid's best."""
+
+    value: FiniteFloat | None = None
+    text: Text
+
+
+class ModelPart(Part):
+    """The model of a plan."""
+
+    name: Text
+
+
+class SystemPart(Part):
+    """The ceilings of a roofline."""
+
+    name: Text
+    peaks: dict[str, NotNegative | None]
+    memory_bandwidth: NotNegative | None
+    cache_bandwidth: NotNegative | None
+
+
+class PlanPart(Part):
+    """What a plan is told by."""
+
+    formats: dict[str, Scalar]
+    placement: dict[str, dict[str, Scalar]] = {}
+    parallelism: dict[str, NotNegative]
+
+
+class Charge(Part):
+    """Seconds of a phase charged to an operation and a resource."""
+
+    phase: Text
+    op: Text
+    resource: Text
+    seconds: NotNegative
+
+
+class Work(Part):
+    """What an operation does in a phase."""
+
+    phase: Text
+    op: Text
+    flops: NotNegative | None
+    bytes: NotNegative | None
+    seconds: NotNegative | None
+
+
+class Member(Part):
+    """A plan of the front: an evaluation document with its number and the values the search chose freely."""
+
+    id: Count
+    free: dict[str, Scalar] = {}
+    model: ModelPart
+    system: SystemPart
+    plan: PlanPart
+    traffic: dict[str, Scalar]
+    metrics: dict[str, FiniteFloat | None]
+    memory: dict[str, NotNegative | None]
+    memory_capacity: NotNegative | None
+    host_memory: dict[str, NotNegative | None]
+    constraints: dict[str, FiniteFloat | None]
+    feasible: bool
+    breakdown: Annotated[list[Charge], Field(max_length=10_000)]
+    work: Annotated[list[Work], Field(max_length=10_000)]
+
+
+class Points(Part):
+    """Feasible plans that others beat, one a row."""
+
+    columns: Names
+    rows: Annotated[list[list[Scalar]], Field(max_length=MOST_POINTS)]
+
+
+class Result(Part):
+    """A result.json; schema and version are checked before the rest."""
+
+    search: Search
+    counts: Counts
+    regret: Regret | None = None
+    front: Annotated[list[Member], Field(max_length=10_000)]
+    front_points: Count | None = None
+    chosen: int | None
+    notes: Names = []
+    points: Points | None = None
+    sweep: Annotated[list[dict[str, Scalar | dict[str, Scalar]]], Field(max_length=10_000)] | None = None
+    seconds: dict[str, Scalar] | None = None
+
+
+def needed_metrics(document: Result) -> list[tuple[str, str]]:
+    """Where a result names a metric that must be registered, and the name."""
+    named = [(f"search.objectives[{i}]", name) for i, name in enumerate(document.search.objectives)]
+    return named + [(f"search.limits.{name}", name) for name in document.search.limits if name not in METRICS]

@@ -1,0 +1,143 @@
+"""Numbers, names and plans as a reader meets them. Names come from files of others: they are text, never markup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, ClassVar
+
+from quantiphy import Quantity
+
+from dse.model.metrics import METRICS
+
+SCALED = ("s", "B", "B/s", "FLOP", "FLOP/s", "FLOP/B", "J", "W")
+"""Units that take SI prefixes; money and tokens are written out."""
+UNKNOWN = "not known"
+LONGEST = 80
+_WEIGHTS = ("attention_weights", "mlp_weights", "expert_weights")
+_LOADS = {"concurrency": "{} users", "batch": "batch {}", "rate": "{} requests/s"}
+_FREE_UNITS = {"l2": "B", "link": "B/s"}
+
+
+class _Scaled(Quantity):
+    """A quantity with every prefix from femto to exa; QuantiPhy alone stops at tera."""
+
+    output_sf = "EPTGMkmunpf"
+    map_sf: ClassVar[dict[str, str]] = {"u": "µ"}
+
+
+def shorten(text: object, most: int = LONGEST) -> str:
+    """A name on one line, cut where it is longer than any real one."""
+    line = " ".join(str(text)[: most + 1].split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def label(text: object) -> str:
+    """A name as Plotly text: Plotly reads tags and entities in every label, so they are escaped."""
+    return escape(shorten(text), quote=False)
+
+
+def quantity(value: Any, unit: str = "") -> str:
+    """A number of four digits with its unit: 29.59 ms, 80 GB, 2.71 USD."""
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return shorten(value)
+    if unit in SCALED:
+        return str(_Scaled(float(value), unit).render(prec=3, strip_zeros=True))
+    digits = f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
+    return f"{digits} {unit}".strip()
+
+
+def share(part: float, whole: float) -> str:
+    """A part of a whole in percent."""
+    return f"{100 * part / whole:.3g} %" if whole else UNKNOWN
+
+
+def metric_title(name: str) -> str:
+    """A metric with its unit and direction, for an axis or a column."""
+    m = METRICS[name]
+    aim = {-1: " (less is better)", 0: "", 1: " (more is better)"}[m.better]
+    return f"{m.title}{', ' if m.unit else ''}{m.unit}{aim}"
+
+
+def metric_value(name: str, metrics: Mapping[str, Any]) -> str:
+    """A metric's value in words."""
+    return quantity(metrics.get(name), METRICS[name].unit)
+
+
+def listed(value: Any) -> str:
+    """A value, or a list of them, in words."""
+    if value is None:
+        return "not set"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{shorten(k)} {listed(v)}" for k, v in value.items())
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return quantity(value)
+    if len(value) > 8:
+        return f"{quantity(value[0])} to {quantity(value[-1])} ({len(value)} values)"
+    return ", ".join(quantity(v) for v in value)
+
+
+def plan_words(document: Mapping[str, Any]) -> str:
+    """An evaluated plan in a line: tp 8, pp 1, dp 1, fp8 weights, bf16 KV, 64 users."""
+    plan = document["plan"]
+    splits = plan["parallelism"]
+    words = [f"{name} {quantity(splits[name])}" for name in ("tp", "pp", "dp") if name in splits]
+    words += [f"{name} {quantity(splits[name])}" for name in ("ep", "cp") if splits.get(name, 1) != 1]
+    words += _format_words(plan["formats"], document["memory"])
+    words += [f"{share(part, 1)} of {shorten(name)} in {shorten(tier)}"
+              for name, row in plan.get("placement", {}).items() for tier, part in row.items()
+              if isinstance(part, int | float) and part]
+    words.append(load_words(document["traffic"]))
+    words += [f"{shorten(name)} {quantity(value, _FREE_UNITS.get(name, ''))}"
+              for name, value in document.get("free", {}).items() if not name.endswith("_offload")]  # in placement
+    return ", ".join(word for word in words if word)
+
+
+def _format_words(formats: Mapping[str, Any], memory: Mapping[str, Any]) -> list[str]:
+    """The formats of the weights that the model has, and of the KV cache."""
+    held = {name: shorten(formats[name]) for name in _WEIGHTS if name in formats and memory.get(name)}
+    if len(set(held.values())) == 1:
+        words = [f"{next(iter(held.values()))} weights"]
+    else:
+        words = [f"{value} {name.replace('_', ' ')}" for name, value in held.items()]
+    return words + ([f"{shorten(formats['kv'])} KV"] if "kv" in formats else [])
+
+
+def load_words(traffic: Mapping[str, Any]) -> str:
+    """How much traffic there is: 64 users, batch 8 or 3 requests/s."""
+    return ", ".join(_load(name, traffic[name]) for name in _LOADS if traffic.get(name) is not None)
+
+
+def _load(name: str, value: Any) -> str:
+    return "1 user" if name == "concurrency" and value == 1 else _LOADS[name].format(listed(value))
+
+
+def traffic_words(traffic: Mapping[str, Any]) -> str:
+    """Lengths and load."""
+    words = [f"{listed(traffic[name])} {title}" for name, title in
+             (("input_tokens", "prompt tokens"), ("output_tokens", "output tokens")) if traffic.get(name) is not None]
+    return ", ".join([*words, *filter(None, [load_words(traffic)])])
+
+
+def point_words(columns: Sequence[str], row: Sequence[Any]) -> str:
+    """A point of the search in a line: the columns that are no metrics; splits of one and what is not offloaded go
+    without saying."""
+    words = []
+    for name, value in zip(columns, row, strict=True):
+        silent = (name in ("ep", "cp") and value == 1) or (name.endswith("_offload") and not value)
+        if value is None or silent or (name in METRICS and not (name == "batch" and "concurrency" not in columns)):
+            continue
+        words.append(_column_words(name, value))
+    return ", ".join(words)
+
+
+def _column_words(name: str, value: Any) -> str:
+    if name in _LOADS:
+        return _load(name, value)
+    if name in ("weights", "kv"):
+        return f"{quantity(value)} {'KV' if name == 'kv' else name}"
+    if name.endswith("_offload") and isinstance(value, int | float):
+        return f"{share(value, 1)} of {shorten(name.removesuffix('_offload'))} in host"
+    return f"{shorten(name)} {quantity(value, _FREE_UNITS.get(name, ''))}"
