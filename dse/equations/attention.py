@@ -42,8 +42,12 @@ def windowed_keys(keys: Number, window: Number) -> Number:
 
 @equation("", "definition", keys="", window="")
 def chunked_keys(keys: Number, window: Number) -> Number:
-    """Keys one new token reads, on average over its place, where attention restarts every `window` positions."""
-    return minimum(keys, maximum(window / 2, keys - window * (ceil(keys / window) - 1)))
+    """Keys one new token reads where attention restarts every `window` positions: all at first, half a window later.
+
+    Half is the mean over a token's place in its window; sequences in a batch are at different ones.
+    """
+    later = minimum(ceil(keys / window) - 1, 1)
+    return minimum(keys, window) * (1 - later) + window / 2 * later
 
 
 @equation("FLOP", "definition", pairs="", heads="", qk_dim="", v_dim="")

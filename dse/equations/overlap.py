@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dse.equations.num import Number, maximum, minimum
+from dse.equations.num import Number, ceil, minimum
 from dse.equations.registry import equation
 
 
@@ -21,4 +21,4 @@ def pipelined(fill: Number, slowest: Number, items: Number) -> Number:
 @equation("", "GPipe, arXiv 1811.06965", layers="", stages="")
 def slowest_stage_share(layers: Number, stages: Number) -> Number:
     """Layers of the longest pipeline stage over layers / stages: 1 where the split is even."""
-    return maximum(-(-layers // stages) * stages / layers, 1)
+    return ceil(layers / stages) * stages / layers

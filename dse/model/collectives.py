@@ -8,7 +8,7 @@ from math import inf
 import numpy as np
 
 from dse.equations import collectives as law
-from dse.equations.num import Number, log2, maximum, minimum, sqrt, where
+from dse.equations.num import Number, log2, maximum, minimum, where
 from dse.errors import InputError, nearest
 from dse.model.constants import CollectiveConstants
 from dse.model.machine import Fabric
@@ -59,20 +59,26 @@ def _spanning(system: System, kind: str, ranks: Number, nbytes: Number, reach: N
 
 def _hierarchical(system: System, kind: str, local: Number, nodes: Number, nbytes: Number,
                   network: Number) -> Seconds:
-    """Reduce and gather inside a domain, each device exchanging its part with its peers in the other domains."""
+    """Reduce and gather inside a domain, each device exchanging its part with its peers in the other domains.
+
+    Steps follow each other; chunks are in both levels at once, so the slower level's wire counts.
+    """
     c = system.kernels.collectives
-    part = nbytes / local
-    if kind == "all_reduce":
-        down, up = _inside(system, "reduce_scatter", local, nbytes), _inside(system, "all_gather", local, nbytes)
-        ring = law.ring_all_reduce_steps(nodes) * c.hop, law.ring_all_reduce_wire(nodes, part) / network
-        tree = law.tree_all_reduce_steps(nodes) * c.hop, law.tree_all_reduce_wire(part) / network
-        steps, wire = _fastest(_piped(c.coupling, (c.network_base + a, x)) for a, x in (ring, tree))
-        alone = local == 1
-        latency = where(alone, 0.0, down[0] + up[0]) + steps
-        return latency, where(alone, 0.0, down[1] + up[1]) + wire
-    inside = _inside(system, kind, local, nbytes)
-    across = _piped(c.coupling, (c.network_base + (nodes - 1) * c.hop, law.gather_wire(nodes, part) / network))
-    return where(local == 1, 0.0, inside[0]) + across[0], where(local == 1, 0.0, inside[1]) + across[1]
+    part, alone = nbytes / local, local == 1
+    steps, wire = (where(alone, 0.0, x) for x in _sweep(system, local, nbytes))
+    if kind != "all_reduce":
+        across = c.network_base + (nodes - 1) * c.hop, law.gather_wire(nodes, part) / network
+        return _piped(c.coupling, (steps + across[0], maximum(wire, across[1])))
+    ring = law.ring_all_reduce_steps(nodes) * c.hop, law.ring_all_reduce_wire(nodes, part) / network
+    tree = law.tree_all_reduce_steps(nodes) * c.hop, law.tree_all_reduce_wire(part) / network
+    return _fastest(_piped(c.coupling, (2 * steps + c.network_base + a, maximum(2 * wire, x))) for a, x in (ring, tree))
+
+
+def _sweep(system: System, ranks: Number, nbytes: Number) -> Seconds:
+    """Latency and wire time of a reduce-scatter or an all-gather in one domain, before chunks are piped."""
+    fabric, c = system.chip.scale_up, system.kernels.collectives
+    rate = _efficiency(fabric, c, ranks) * _group_bandwidth(fabric, ranks)
+    return c.base + c.hop * _sweep_steps(fabric, ranks), law.gather_wire(ranks, nbytes) / rate
 
 
 def _network(system: System) -> Number:
@@ -95,8 +101,7 @@ def _inside(system: System, kind: str, ranks: Number, nbytes: Number) -> Seconds
         wire = law.gather_wire(ranks, nbytes) * detour / (_efficiency(fabric, c, ranks) * bandwidth)
         return _piped(c.exchange_coupling, (c.base + c.exchange_steps * c.hop, wire))
     if kind in ("all_gather", "reduce_scatter"):
-        wire = law.gather_wire(ranks, nbytes) / (_efficiency(fabric, c, ranks) * bandwidth)
-        return _piped(c.coupling, (c.base + c.hop * _sweep(fabric, ranks), wire))
+        return _piped(c.coupling, _sweep(system, ranks, nbytes))
     return _fastest(_all_reduces(fabric, c, ranks, nbytes, bandwidth))
 
 
@@ -105,7 +110,7 @@ def _all_reduces(fabric: Fabric, c: CollectiveConstants, ranks: Number, nbytes: 
     """Every all-reduce the fabric allows."""
     rate = _efficiency(fabric, c, ranks) * bandwidth
     ring = law.ring_all_reduce_wire(ranks, nbytes)
-    yield _piped(c.coupling, (c.base + c.hop * 2 * _sweep(fabric, ranks), ring / rate))
+    yield _piped(c.coupling, (c.base + c.hop * 2 * _sweep_steps(fabric, ranks), ring / rate))
     if not _dims(fabric):
         tree = c.base + c.hop * law.tree_all_reduce_steps(ranks), law.tree_all_reduce_wire(nbytes) / rate
         yield _piped(c.coupling, tree)
@@ -123,7 +128,7 @@ def _all_reduces(fabric: Fabric, c: CollectiveConstants, ranks: Number, nbytes: 
 def _piped(coupling: Number, parts: Seconds) -> Seconds:
     """Latency and wire of a chunked message; each answers for half of their coupling, which is its elasticity."""
     latency, wire = parts
-    shared = coupling * sqrt(latency * wire) / 2
+    shared = (law.piped(latency, wire, coupling) - latency - wire) / 2
     return latency + shared, wire + shared
 
 
@@ -141,7 +146,7 @@ def _dims(fabric: Fabric) -> int:
     return {"ring": 1, "torus2d": 2, "torus3d": 3}.get(fabric.topology, 0)
 
 
-def _sweep(fabric: Fabric, ranks: Number) -> Number:
+def _sweep_steps(fabric: Fabric, ranks: Number) -> Number:
     """Steps of one pass over a group."""
     dims = _dims(fabric)
     return law.torus_steps(ranks, dims) if dims else ranks - 1

@@ -165,6 +165,5 @@ def warmth_between_iterations(d: Deployment) -> Warmth:
     capacity = np.asarray(d.system.chip.cache_bytes, dtype=float)
     elements = weight_elements(d)
     swept = sum(elements[name] * element_bytes(getattr(d.formats, name)) for name in WEIGHT_OBJECTS)
-    if np.min(swept) > NEGLIGIBLE * np.max(capacity):
-        return Warmth()
-    return Warmth(weights=resident(swept, capacity))
+    cold = np.asarray(swept) > NEGLIGIBLE * capacity
+    return Warmth() if np.all(cold) else Warmth(weights=where(cold, 0.0, resident(swept, capacity)))

@@ -171,7 +171,8 @@ def _(mixer: RecurrentMixer, d: Deployment, it: Iteration, warmth: Warmth) -> It
     state = 2 * sequences * (mixer.state_elements * 4 + mixer.conv_elements * 2) / d.tp     # read and written
     moved = state + tokens * 2 * (mixer.in_width + mixer.out_width) / d.tp
     g, e = d.system.kernels.gemm, d.system.kernels.elementwise
-    flops = mixer.scan_flops * tokens / d.tp
+    moved = moved + 2 * mixer.other_params / d.tp
+    flops = (mixer.scan_flops + 2 * mixer.other_params) * tokens / d.tp     # the recurrence, and the low-rank maps
     busy = {"compute": flops / (g.efficiency * vector_peak(d.system.chip)),
             "hbm": moved / (e.memory_efficiency * d.system.chip.memory_bandwidth)}
     yield seq("scan", op("scan", {"latency": 2 * e.launch}),       # convolution and recurrence

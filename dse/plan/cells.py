@@ -42,7 +42,7 @@ def check_cell(value: Any, rules: Mapping[str, Any], where: str) -> Any:
     if value is None and rules["optional"]:
         return None
     if rules.get("structure") and not isinstance(value, str):
-        raise InputError(where, f"{_short(value)} is not {expectation(rules)}")
+        raise _wrong(value, rules, where)
     if rules["choices"]:
         return _check_choice(value, rules["choices"], where)
     return _check_number(value, rules, where)
@@ -59,13 +59,12 @@ def _check_choice(value: Any, choices: tuple[str, ...], where: str) -> Any:
 
 
 def _check_number(value: Any, rules: Mapping[str, Any], where: str) -> Any:
-    wrong = InputError(where, f"{_short(value)} is not {expectation(rules)}")
     try:
         raw = np.asarray(value)
     except (TypeError, ValueError, OverflowError):
-        raise wrong from None
+        raise _wrong(value, rules, where) from None
     if raw.dtype.kind not in "iuf":
-        raise wrong
+        raise _wrong(value, rules, where)
     array = raw.astype(float)
     low, high = rules["low"], rules["high"]
     bad = ~np.isfinite(array)
@@ -76,8 +75,12 @@ def _check_number(value: Any, rules: Mapping[str, Any], where: str) -> Any:
     if rules["whole"]:
         bad |= array != np.round(array)
     if array.size == 0 or bool(np.any(bad)):
-        raise wrong
+        raise _wrong(value, rules, where)
     return float(array) if array.ndim == 0 else array
+
+
+def _wrong(value: Any, rules: Mapping[str, Any], where: str) -> InputError:
+    return InputError(where, f"{_short(value)} is not {expectation(rules)}")
 
 
 def check_cells(holder: object, where: str) -> None:

@@ -18,10 +18,10 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from dse.report.figures import chosen, panels
-from dse.report.output import write_whole
 from dse.report.result import read_result
 from dse.report.story import answer, asked, cards, outcome
 from dse.report.words import shorten
+from dse.whole_file import write_whole
 
 __all__ = ["read_result", "render", "write_report"]
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}

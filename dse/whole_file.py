@@ -36,7 +36,7 @@ def _target(path: Path) -> Path:
     """The file behind links. A device or a folder is no target: a rename would put a file in its place."""
     target = path.resolve()
     if target.exists() and not target.is_file():
-        raise InputError(str(path), "is not a file and cannot be written", "expected the name of an HTML file")
+        raise InputError(str(path), "is not a file and cannot be written", "expected the name of a file")
     if target.exists() and not os.access(target, os.W_OK):
         raise InputError(str(path), "cannot be written (write-protected)", "expected a file that may be replaced")
     return target

@@ -1,0 +1,132 @@
+"""What a search found as one document: the front's plans in full, a sample of the others, a sweep of the chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dse import __version__
+from dse.equations.num import Number
+from dse.model.document import evaluation_document, plain
+from dse.model.evaluate import Evaluation, evaluate
+from dse.search.grid import Aim
+from dse.search.pareto import Points
+from dse.search.space import CHIP_VARIABLES, SPLITS, Space
+from dse.search.study import Outcome, Settings
+
+SCHEMA = "dse.result/1"
+MOST_DETAILED = 300
+"""Front points whose evaluation is kept in full; more are thinned evenly, and the document says so."""
+SWEPT = ("ttft_s", "tpot_s", "e2e_s", "output_tok_s", "output_tok_s_per_gpu", "requests_s", "batch", "usd_per_mtok",
+         "usd_per_hour", "joule_per_token")
+LAST_SWEPT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked of a search, beside its space."""
+
+    aim: Aim
+    settings: Settings
+    command: str = ""
+
+
+def evaluation_at(space: Space, points: Points, row: int) -> Evaluation:
+    """One point of a table, evaluated on its own."""
+    at = dict(zip(points.names, points.rows[row].tolist(), strict=True))
+    values = {v.name: at[v.name] for v in space.free}
+    plan = space.plan_at({name: at[name] for name in SPLITS}, space.weights[int(at["weights"])],
+                         space.kv[int(at["kv"])], values)
+    with np.errstate(all="ignore"):
+        return evaluate(space.model, space.system_at(values, at["gpus"]), plan, space.traffic_at(at[space.load]))
+
+
+def result_document(space: Space, request: Request, outcome: Outcome) -> dict[str, Any]:
+    """The result of a search that found something."""
+    shown = outcome.front.thinned(MOST_DETAILED)
+    return {
+        "schema": SCHEMA, "version": __version__, "search": _search(space, request, outcome),
+        "counts": {"considered": outcome.considered, "feasible": outcome.feasible,
+                   "rejected": dict(outcome.rejected)},
+        "regret": {"value": outcome.regret.value, "text": outcome.regret.text},
+        "front": [_member(space, shown, i) for i in range(len(shown))],
+        "front_points": len(outcome.front), "chosen": 0,
+        "points": _table(space, outcome.sample), "sweep": list(_sweep(space, request.aim, shown)),
+        "seconds": {name: round(value, 3) for name, value in outcome.seconds.items()}, "notes": notes(space, outcome),
+    }
+
+
+def _search(space: Space, request: Request, outcome: Outcome) -> dict[str, Any]:
+    traffic = {"input_tokens": space.input_tokens, "output_tokens": space.output_tokens,
+               space.load: space.loads.tolist(), "arrival_cv2": space.arrival_cv2}
+    return {
+        "model": space.model.name, "hardware": space.system.name, "gpus": space.gpus,
+        "engine": space.system.engine.name,
+        "cost_basis": "given" if space.system.usd_per_gpu_hour is not None else space.system.cost_basis,
+        "traffic": {name: [plain(v) for v in value] if isinstance(value, list) else plain(value)
+                    for name, value in traffic.items()},
+        "weights": [name or "checkpoint" for name in space.weights],
+        "kv": [name or "checkpoint" for name in space.kv],
+        "objectives": list(request.aim.objectives),
+        "limits": dict(request.aim.limits.values()),
+        "free": {v.name: {"low": v.low, "high": v.high, "default": v.default, "unit": v.unit} for v in space.free},
+        "splits": len(space.splits), "trials": outcome.trials, "seed": request.settings.seed,
+        "interrupted": outcome.interrupted, "command": request.command,
+    }
+
+
+def _member(space: Space, points: Points, row: int) -> dict[str, Any]:
+    values = {v.name: plain(points.rows[row, points.names.index(v.name)]) for v in space.free}
+    return {**evaluation_document(evaluation_at(space, points, row)), "id": row, "free": values}
+
+
+def _table(space: Space, points: Points) -> dict[str, Any]:
+    """Points as columns and rows, formats by name."""
+    return {"columns": list(points.names), "rows": [_plain_row(space, points, row) for row in points.rows.tolist()]}
+
+
+def _plain_row(space: Space, points: Points, row: list[float]) -> list[Any]:
+    lists: Mapping[str, tuple[str | None, ...]] = {"weights": space.weights, "kv": space.kv}
+    return [(lists[name][int(value)] or "checkpoint") if name in lists else plain(value)
+            for name, value in zip(points.names, row, strict=True)]
+
+
+def front_table(space: Space, outcome: Outcome) -> dict[str, Any]:
+    """The whole front as columns and rows."""
+    return _table(space, outcome.front)
+
+
+def _sweep(space: Space, aim: Aim, points: Points) -> Iterator[dict[str, Any]]:
+    """The chosen plan under more and more users, until its KV is full or a limit is reached."""
+    chosen = evaluation_at(space, points, 0)
+    users = 2.0 ** np.arange(LAST_SWEPT.bit_length())
+    with np.errstate(all="ignore"):
+        e = evaluate(space.model, chosen.system, chosen.plan, space.traffic_at(users, "concurrency"))
+    columns = {name: _along(users, e.metrics[name]) for name in dict.fromkeys((*aim.metrics, *SWEPT))}
+    slots = float(_along(users, e.metrics["kv_slots"])[0] * chosen.deployment.dp)
+    for i, count in enumerate(users.tolist()):
+        late = any(columns[metric][i] > most for metric, most in aim.limits.values())
+        if i and (late or users[i - 1] >= slots):
+            return
+        yield {"concurrency": plain(count), **{name: plain(column[i]) for name, column in columns.items()}}
+
+
+def _along(users: np.ndarray, value: Number | None) -> np.ndarray:
+    """A metric at each number of users; nan where the figure is missing."""
+    return np.broadcast_to(np.asarray(np.nan if value is None else value, dtype=float), users.shape)
+
+
+def notes(space: Space, outcome: Outcome) -> list[str]:
+    """What a reader has to know to read the figures right."""
+    said = []
+    priceless = [v.name for v in space.free if v.name in CHIP_VARIABLES]
+    if priceless:
+        said.append(f"the price of the chip does not follow {', '.join(priceless)}: its cost model lands later")
+    if len(outcome.front) > MOST_DETAILED:
+        said.append(f"details of {MOST_DETAILED} of the front's {len(outcome.front)} points, evenly thinned")
+    if space.system.node.host is None:
+        said.append(f"nothing is offloaded: the catalogue has no link to host memory for {space.system.chip.name}")
+    return said
