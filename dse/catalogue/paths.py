@@ -11,7 +11,7 @@ VARIABLE = "DSE_CATALOGUE"
 
 
 def data_roots() -> list[Path]:
-    """Folders laid out like the repository (hardware/, workloads/, studies/), the first one winning.
+    """Folders laid out like the repository (hardware/, workloads/), the first one winning.
 
     A checkout is recognised by hardware/ beside the package; only without one is `dse/_data` used, because an
     editable install leaves a stale copy of it in site-packages.

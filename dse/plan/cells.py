@@ -33,8 +33,8 @@ def expectation(rules: Mapping[str, Any]) -> str:
     kind = "a whole number" if rules["whole"] else "a number"
     low, high = rules["low"], rules["high"]
     if low is not None and high is not None:
-        return f"{kind} from {low:g} to {high:g}"
-    return f"{kind} of at least {low:g}" if low is not None else kind
+        return f"{kind} from {low:,.10g} to {high:,.10g}"
+    return f"{kind} of at least {low:,.10g}" if low is not None else kind
 
 
 def check_cell(value: Any, rules: Mapping[str, Any], where: str) -> Any:
