@@ -30,8 +30,8 @@ from dse.search.storage import without_password
 from dse.search.study import Settings, explore
 
 INTERRUPTED = 130
-USERS = tuple(sorted({float(n) for power in range(11) for n in (2**power, 3 * 2**power // 2)}))    # 1, 2, 3, 4, 6, 8, ...
-"""Concurrencies of a search that was given no load."""
+USERS = tuple(sorted({float(n) for power in range(11) for n in (2**power, 3 * 2**power // 2)}))
+"""Concurrencies of a search that was given no load: 1, 2, 3, 4, 6, 8, ..., powers of two and halfway between."""
 OBJECTIVES = ("usd_per_mtok", "tpot_s")
 MOST_OBJECTIVES = 5
 LIMITS = {"ttft_ms": "ttft_s", "tpot_ms": "tpot_s"}
