@@ -39,7 +39,7 @@ BAD = {
     "zero tp": ((*LLAMA, "--tp", "0"), "--tp", "from 1"),
     "fraction of tp": ((*LLAMA, "--tp", "2.5"), "--tp", "whole"),
     "nan": ((*LLAMA, "--dp", "nan"), "--dp", "nan"),
-    "absurd tp": ((*LLAMA, "--tp", "1e999"), "--tp", "65536"),
+    "absurd tp": ((*LLAMA, "--tp", "1e999"), "--tp", "65,536"),
     "absurd users": (("evaluate", "llama-3.1-70b", "--hardware", "h100_sxm", "--concurrency", "1e300", *LENGTHS),
                      "--concurrency", "from 1"),
     "no prompt": (("evaluate", "llama-3.1-70b", "--hardware", "h100_sxm", "--batch", "1", "--input-tokens", "0",

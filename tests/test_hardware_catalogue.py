@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from dse.catalogue import hardware, paths
-from dse.catalogue.files import LARGEST_BYTES, read_toml
+from dse.catalogue.files import LARGEST_BYTES
 from dse.catalogue.quantity import quantity, unit_of
 from dse.errors import InputError
 
@@ -426,8 +426,11 @@ def test_user_folder_does_not_win_over_the_shipped_one(tmp_path: Path, monkeypat
     one_line("h100_sxm", "$DSE_CATALOGUE", "absent")
 
 
-def test_checkout_reads_a_stale_copy() -> None:
-    root = Path(__file__).resolve().parent.parent
-    if (root / "hardware" / "accelerators").is_dir():
-        assert root / "hardware" / "accelerators" in {path.parent for path in FILES}
-    assert read_toml(H100)["name"] == "h100_sxm"
+def test_a_checkout_reads_its_own_data_and_an_installed_package_the_copy_inside_it(tmp_path, monkeypatch) -> None:
+    package = tmp_path / "dse" / "catalogue"
+    (package.parent / "_data" / "hardware" / "accelerators").mkdir(parents=True)
+    monkeypatch.delenv(paths.VARIABLE, raising=False)
+    monkeypatch.setattr(paths, "__file__", str(package / "paths.py"))
+    assert paths.data_roots() == [tmp_path / "dse" / "_data"]
+    (tmp_path / "hardware" / "accelerators").mkdir(parents=True)
+    assert paths.data_roots() == [tmp_path]
