@@ -18,7 +18,7 @@ import sympy
 from dimensions import DimensionError, Quantity, dimensions
 
 import dse.equations
-from dse.equations import attention, caches, collectives, cost, experts, gemm, num, overlap, queueing, roofline
+from dse.equations import attention, caches, collectives, cost, experts, gemm, num, overlap, roofline
 from dse.equations.registry import REGISTRY, Equation
 
 for _module in pkgutil.iter_modules(dse.equations.__path__):
@@ -235,31 +235,6 @@ def test_capital_recovery_is_the_annuity_of_the_tables() -> None:
     assert cost.capital_recovery(0.05, 10) == pytest.approx(0.12950, abs=5e-6)
     assert cost.usd_per_million_tokens(3.6, 1000.0) == pytest.approx(1.0)
 
-
-def test_closed_cycle_conserves_prompts_and_steps() -> None:
-    batch, steps, step, work = 16.0, 99.0, 0.02, 0.05
-    others = batch - 1
-    cycle = queueing.closed_cycle(others, steps, step, work, work)
-    assert cycle == pytest.approx(batch * work + steps * step)
-    assert batch / cycle == pytest.approx(queueing.saturation_rate(batch, steps, step, work))
-    assert queueing.closed_first_token(0.0, cycle, work, work) == work
-    assert work < queueing.closed_first_token(others, cycle, work, work) < cycle
-    assert queueing.admission_wait(batch / 2, batch, cycle) == 0
-    assert queueing.admission_wait(3 * batch, batch, cycle) == pytest.approx(2 * cycle)
-
-
-@pytest.mark.parametrize("load", [0.1, 0.5, 0.9])
-def test_queue_wait_is_that_of_one_exponential_and_one_constant_server(load: float) -> None:
-    service = 0.25
-    markov = load / (1 - load) * service
-    assert queueing.queue_wait(load / service, service, 1, 1) == pytest.approx(markov)
-    assert queueing.queue_wait(load / service, service, 1, 0) == pytest.approx(markov / 2)
-    assert queueing.queue_wait(load / service, service, 0, 0) == 0
-    assert queueing.places_wait(load / service, 1 / service, 1, 1) == pytest.approx(markov)
-
-
-def test_batch_of_an_open_loop_is_littles_law_without_prompts() -> None:
-    assert queueing.open_batch(5.0, 100, 0.02, 0.0) == pytest.approx(5.0 * 100 * 0.02)
 
 
 def test_gemm_law_has_no_tail_on_one_wave_and_reaches_the_peak_on_many() -> None:

@@ -13,7 +13,7 @@ from dse.catalogue.models import load_model
 from dse.catalogue.systems import load_system
 from dse.model.evaluate import PHASES, Evaluation, evaluate
 from dse.model.system import System
-from dse.plan.fields import Batching
+from dse.plan.fields import Batching, Pools
 from dse.plan.plan import Plan
 from dse.plan.traffic import Traffic
 
@@ -184,10 +184,9 @@ def test_more_of_a_rate_never_lengthens_the_cycle_of_a_closed_loop(hardware: str
 
 
 def test_a_faster_memory_may_raise_the_time_to_first_token_though_the_cycle_shrinks() -> None:
-    model, system = load_model("llama-3.1-8b"), load_system("h100_sxm")
-    traffic = Traffic(input_tokens=4096, output_tokens=64, concurrency=64)
-    before = evaluate(model, system, Plan(), traffic).metrics
-    after = evaluate(model, RATES["memory bandwidth"](system, 1.3), Plan(), traffic).metrics
-    assert after["kv_slots"] >= 64
+    model, system = load_model("llama-3.1-8b"), load_system("h100_sxm", 4)
+    plan, traffic = Plan(dp=4, pools=Pools(prefill=2)), Traffic(input_tokens=2048, output_tokens=64, concurrency=32)
+    before = evaluate(model, system, plan, traffic).metrics
+    after = evaluate(model, RATES["memory bandwidth"](system, 1.3), plan, traffic).metrics
     assert after["e2e_s"] < before["e2e_s"]
-    assert after["ttft_s"] > 1.02 * before["ttft_s"]
+    assert after["ttft_s"] > 1.1 * before["ttft_s"]      # decodes end sooner and bring the next prompts sooner

@@ -50,6 +50,13 @@ def load_kernels(chip: Chip, library: str) -> c.Kernels:
     )
 
 
+def load_replays(chip: Chip) -> dict[str, float]:
+    """What the last cache does to kernels that a benchmark replays, as `benchmark.<law>.<name>`; serving has none."""
+    tree, where = _merged(chip)
+    return {f"benchmark.{law}.{name}": _number(raw, "", f"{where}: benchmark.{law}.{name}")
+            for law, table in tree.get("benchmark", {}).items() for name, raw in table.items()}
+
+
 @cache
 def load_engine(name: str) -> c.Engine:
     """A serving engine's overheads and policy."""

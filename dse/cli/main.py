@@ -32,6 +32,7 @@ COMMANDS = {
     "search": Entry("dse.cli.search", "search", "Find the best plans, and the best machine for them."),
     "report": Entry("dse.cli.report", "report", "Draw results as a page."),
     "validate": Entry("dse.cli.validate", "validate", "Compare predictions with measurements."),
+    "calibrate": Entry("dse.cli.calibrate", "calibrate", "Fit kernel constants to measurements."),
     "catalogue": Entry("dse.cli.catalogue", "catalogue", "List, show and check the catalogue of hardware and models."),
 }
 

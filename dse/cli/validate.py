@@ -1,4 +1,4 @@
-"""`dse validate`: predicted against measured serving, and beside other tools."""
+"""`dse validate`: predicted against measured serving or kernels, and beside other tools."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from dse.errors import InputError
+from dse.errors import InputError, nearest
 
 SCHEMA = "dse.validation/1"
 KEYS = ["model", "chip", "engine"]
+SERVING = "end_to_end"
 
 
 def validate(
@@ -18,19 +19,52 @@ def validate(
                                                    "package's.")] = None,
     peers: Annotated[Path | None, typer.Option(help="Another tool's predictions (tool, model, hw, tp, phase, batch, "
                                                     "ctx, latency_ms) to show beside ours.")] = None,
+    kind: Annotated[str, typer.Option(help="What to compare: end_to_end, gemm, attention, mla, moe, collective or "
+                                           "all_to_all.")] = SERVING,
+    leave_out: Annotated[str | None, typer.Option(help="Fit the kernel laws anew without each row's shape, "
+                                                       "architecture or (moe) model.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a parity plot (HTML).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Exactly one JSON document.")] = False,
 ) -> None:
-    """Compare TPOT and TTFT with public silicon, by model, chip and engine (needs the extra `validate`)."""
-    document = _document(data, peers)
+    """Compare predictions with measurements, by model, chip and engine or by kernel (needs the extra `validate`)."""
+    if kind == SERVING:
+        document = _serving(data, peers, leave_out, plot)
+    else:
+        document = _kernels(kind, leave_out, plot, data, peers)
     if as_json:
         import json
 
         typer.echo(json.dumps(document))
-    else:
+    elif kind == SERVING:
         _show(document)
+    else:
+        from dse.cli.validate_kernels import show_kernels
+
+        show_kernels(document)
 
 
-def _document(data: Path | None, peers: Path | None) -> dict[str, Any]:
+def _serving(data: Path | None, peers: Path | None, leave_out: str | None, plot: Path | None) -> dict[str, Any]:
+    if leave_out is not None:
+        raise InputError("--leave-out", "serving rows are not fitted here", "use it with --kind gemm, attention, ...")
+    return _document(data, peers, plot)
+
+
+def _kernels(kind: str, leave_out: str | None, plot: Path | None, data: Path | None,
+             peers: Path | None) -> dict[str, Any]:
+    from dse.cli.validate_kernels import kernel_document
+    from dse.validation.kinds import KINDS
+    from dse.validation.pipeline import LEAVE_OUT
+
+    if kind not in KINDS:
+        raise InputError("--kind", f"no such kind: {kind!r}", nearest(kind, [SERVING, *KINDS]))
+    if leave_out is not None and leave_out not in LEAVE_OUT:
+        raise InputError("--leave-out", f"unknown value {leave_out!r}", nearest(leave_out, LEAVE_OUT))
+    if data is not None or peers is not None:
+        raise InputError("--data" if data is not None else "--peers", f"is for --kind {SERVING}", "leave it out")
+    return kernel_document(kind, leave_out, plot)
+
+
+def _document(data: Path | None, peers: Path | None, plot: Path | None = None) -> dict[str, Any]:
     from dse.validation.peers import compare_peers, load_peers
     from dse.validation.predict import predict
     from dse.validation.silicon import load_silicon
@@ -40,6 +74,12 @@ def _document(data: Path | None, peers: Path | None) -> dict[str, Any]:
         raise InputError(str(data), "is no folder; expected one that holds silicon_sample.csv")
     rows, dropped = load_silicon(None if data is None else data / "silicon_sample.csv")
     predicted = predict(rows)
+    if plot is not None:
+        from dse.validation.parity import write_parity
+
+        shown = rows.assign(label=rows["model"] + " " + rows["engine"], time_s=rows["tpot_s"],
+                            predicted_s=predicted["tpot_s"])
+        write_parity(plot, shown, "TPOT of serving")
     everything = rows.assign(all="all")
     others, empty = (None, 0) if peers is None else load_peers(peers)
     return {

@@ -107,13 +107,10 @@ def _inside(system: System, kind: str, ranks: Number, nbytes: Number) -> Seconds
 
 def _all_reduces(fabric: Fabric, c: CollectiveConstants, ranks: Number, nbytes: Number,
                  bandwidth: Number) -> Iterator[Seconds]:
-    """Every all-reduce the fabric allows."""
+    """Every all-reduce the fabric allows. Trees join nodes only: inside one, libraries chain the devices."""
     rate = _efficiency(fabric, c, ranks) * bandwidth
     ring = law.ring_all_reduce_wire(ranks, nbytes)
     yield _piped(c.coupling, (c.base + c.hop * 2 * _sweep_steps(fabric, ranks), ring / rate))
-    if not _dims(fabric):
-        tree = c.base + c.hop * law.tree_all_reduce_steps(ranks), law.tree_all_reduce_wire(nbytes) / rate
-        yield _piped(c.coupling, tree)
     if fabric.reduces:
         steps = c.base + c.hop * law.ring_all_reduce_steps(ranks)
         wire = c.switch_traffic * law.in_switch_wire(ranks, nbytes) / rate

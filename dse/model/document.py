@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -70,8 +71,8 @@ def system_document(system: System) -> dict[str, Any]:
 
 def traffic_document(traffic: Traffic) -> dict[str, Any]:
     """The traffic's cells that are set."""
-    names = ("input_tokens", "output_tokens", "batch", "concurrency", "rate", "arrival_cv2")
-    return {name: plain(getattr(traffic, name)) for name in names if getattr(traffic, name) is not None}
+    cells = {f.name: getattr(traffic, f.name) for f in fields(traffic)}
+    return {name: plain(value) for name, value in cells.items() if value is not None}
 
 
 def plain(value: Number) -> Any:

@@ -15,8 +15,10 @@ from dse.equations.num import Number, maximum, minimum, where
 from dse.model.architecture import Model
 from dse.model.deployment import Deployment, deploy
 from dse.model.memory import total
+from dse.model.metrics import METRICS
+from dse.model.open_loop import SCORES
 from dse.model.money import meter_power, usd_per_device_hour
-from dse.model.serving import Served, serve
+from dse.model.serving import Served, request_overhead, serve
 from dse.model.spans import RESOURCES, Charges, Span, attribute
 from dse.model.system import System
 from dse.plan.plan import Plan
@@ -91,10 +93,25 @@ def _metrics(d: Deployment, traffic: Traffic, s: Served) -> dict[str, Number | N
     tokens = s.requests * traffic.output_tokens
     out: dict[str, Number | None] = {
         "ttft_s": s.ttft, "tpot_s": s.tpot, "e2e_s": s.e2e, "output_tok_s": tokens,
-        "output_tok_s_per_gpu": tokens / d.gpus, "requests_s": s.requests, "saturation_requests_s": s.saturation,
+        "output_tok_s_per_gpu": tokens / d.gpus, "requests_s": s.requests,
         "batch": s.batch, "kv_slots": s.slots, "gpus": d.gpus, "prefill_s": s.prompt.time,
-        "decode_step_s": s.step.time, "prompt_work_s": s.prompt_work, **_money(d, traffic, s, tokens)}
+        "decode_step_s": s.step.time, "prompt_work_s": s.prompt_work, **_spread(d, traffic, s), **_money(d, traffic, s, tokens)}
     return {name: None if value is None else _scalar(value) for name, value in out.items()}
+
+
+def _spread(d: Deployment, traffic: Traffic, s: Served) -> dict[str, Number | None]:
+    """Quantiles of the latencies, and the requests answered within both targets; for a rate only."""
+    loop = s.latencies
+    if loop is None:
+        return dict.fromkeys(n for n, m in METRICS.items() if m.rate_only)
+    steady, late = loop.load < 1, request_overhead(d, traffic)      # host work shifts the whole distribution
+    out: dict[str, Number | None] = {"saturation_requests_s": s.saturation}
+    for name, latency, shift in (("ttft", loop.ttft, late), ("tpot", loop.tpot, 0.0), ("e2e", loop.e2e, late)):
+        for quantile, score in SCORES.items():
+            out[f"{name}_{quantile}_s"] = where(steady, latency.quantile(score) + shift, np.inf)
+    targets = traffic.ttft_target, traffic.tpot_target
+    good = None if None in targets else where(steady, loop.goodput(traffic.rate, targets[0] - late, targets[1]), 0.0)
+    return {**out, "goodput_requests_s": good}
 
 
 def _money(d: Deployment, traffic: Traffic, s: Served, tokens: Number) -> dict[str, Number | None]:
@@ -107,7 +124,7 @@ def _money(d: Deployment, traffic: Traffic, s: Served, tokens: Number) -> dict[s
         return {**out, **dict.fromkeys(names)}
     cost = hourly * d.gpus
     prompts = s.requests * traffic.input_tokens
-    share = minimum(s.requests / d.dp * s.prompt_work, 1.0)
+    share = s.prefill_share
     per_mtok = usd_per_million_tokens(cost, tokens)
     values = (cost, per_mtok, usd_per_million_tokens(cost, tokens + prompts),
               usd_per_million_tokens(cost * share, prompts), usd_per_million_tokens(cost * (1 - share), tokens),

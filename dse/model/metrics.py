@@ -13,7 +13,10 @@ from dse.errors import InputError, nearest
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A figure of merit. `better` is -1 where less is better, +1 where more is, 0 where neither is an aim."""
+    """A figure of merit. `better` is -1 where less is better, +1 where more is, 0 where neither is an aim.
+
+    money: needs a price. rate_only: null unless the traffic is a rate.
+    """
 
     name: str
     title: str
@@ -21,6 +24,7 @@ class Metric:
     better: int
     definition: str
     money: bool = False
+    rate_only: bool = False
 
 
 METRICS: Mapping[str, Metric] = {m.name: m for m in (
@@ -31,13 +35,19 @@ METRICS: Mapping[str, Metric] = {m.name: m for m in (
     Metric("output_tok_s_per_gpu", "output tokens per second and GPU", "tok/s", 1, "output_tok_s over devices"),
     Metric("requests_s", "requests per second", "1/s", 1, "answered by the whole deployment"),
     Metric("saturation_requests_s", "saturation rate", "1/s", 1,
-           "requests per second with every batch full; for a rate only"),
+           "requests per second with every batch full; for a rate only", rate_only=True),
     Metric("batch", "running batch", "", 0, "sequences that decode together on a replica"),
     Metric("kv_slots", "KV slots", "", 1, "sequences of mean length whose KV fits a replica"),
     Metric("gpus", "devices", "", -1, "tp x pp x dp x cp"),
     Metric("prefill_s", "lone prefill", "s", -1, "one prompt alone on an idle replica"),
     Metric("decode_step_s", "decode step", "s", -1, "one iteration without prompts"),
     Metric("prompt_work_s", "prompt work", "s", -1, "engine time that a prompt adds to its replica"),
+    *(Metric(f"{name}_{q}_s", f"{words}, {q.upper()}", "s", -1, f"quantile over requests of {name}_s; for a rate only",
+             rate_only=True)
+      for name, words in (("ttft", "time to first token"), ("tpot", "time per output token"),
+                          ("e2e", "time to last token")) for q in ("p50", "p90", "p99")),
+    Metric("goodput_requests_s", "goodput", "1/s", 1, "requests per second within both targets; for a rate only",
+           rate_only=True),
     Metric("usd_per_hour", "cost per hour", "USD/h", -1, "of the whole deployment", True),
     Metric("usd_per_mtok", "cost per million output tokens", "USD", -1, "$/h over output tokens/h x 1e6", True),
     Metric("usd_per_mtok_total", "cost per million tokens", "USD", -1, "over input and output tokens", True),

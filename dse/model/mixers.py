@@ -73,9 +73,9 @@ def prompt_pairs(mixer: SoftmaxAttention, prompt: Prompt) -> Number:
 def _softmax_decode(mixer: SoftmaxAttention, d: Deployment, decode: Decode, heads: Number, kv_heads: Number,
                     warmth: Warmth) -> Iterator[Span]:
     keys = seen_keys(mixer, decode) / d.cp
-    yield kernels.decode_attention(d.system, "attention", decode.sequences, heads, kv_heads, mixer.head_dim, keys,
-                                   d.formats.kv, warmth)
-    moved = decode.sequences * heads * mixer.head_dim * 2
+    yield kernels.decode_attention(d.system, "attention", decode.sequences, heads * decode.new, kv_heads,
+                                   mixer.head_dim, keys, d.formats.kv, warmth)
+    moved = decode.tokens * heads * mixer.head_dim * 2
     for kind in ("all_gather", "reduce_scatter"):      # every cp rank sees all queries and a share of the keys
         yield collective(d.system, "attention.io.peer", kind, d.cp, moved, d.tp * d.cp)
 
@@ -117,15 +117,15 @@ def _(mixer: LatentAttention, d: Deployment, it: Iteration, warmth: Warmth) -> I
 def _latent_decode(mixer: LatentAttention, d: Deployment, decode: Decode, heads: Number, limit: int | None,
                    warmth: Warmth) -> Iterator[Span]:
     """Up-projections absorbed into query and output, then attention over the latent."""
-    n = decode.sequences
+    n, tokens = decode.sequences, decode.tokens
     keys = (decode.context if limit is None else minimum(decode.context, limit)) / d.cp
-    yield projection(d, "absorb", n / d.cp, heads * mixer.kv_lora, mixer.nope_dim, warmth)
-    yield kernels.latent_decode(d.system, "attention", n, heads, mixer.kv_lora, mixer.rope_dim, keys, d.formats.kv,
+    yield projection(d, "absorb", tokens / d.cp, heads * mixer.kv_lora, mixer.nope_dim, warmth)
+    yield kernels.latent_decode(d.system, "attention", n, heads * decode.new, mixer.kv_lora, mixer.rope_dim, keys, d.formats.kv,
                                 warmth)
-    moved = n * heads * (2 * mixer.kv_lora + mixer.rope_dim)
+    moved = tokens * heads * (2 * mixer.kv_lora + mixer.rope_dim)
     for kind in ("all_gather", "reduce_scatter"):
         yield collective(d.system, "attention.io.peer", kind, d.cp, moved, d.tp * d.cp)
-    yield projection(d, "absorb", n / d.cp, heads * mixer.v_dim, mixer.kv_lora, warmth)
+    yield projection(d, "absorb", tokens / d.cp, heads * mixer.v_dim, mixer.kv_lora, warmth)
 
 
 def _latent_prompt(mixer: LatentAttention, d: Deployment, prompt: Prompt, heads: Number, limit: int | None,
@@ -150,7 +150,7 @@ def _indexer(mixer: LatentAttention, d: Deployment, it: Iteration, warmth: Warmt
     yield projection(d, "indexer", tokens, dim + heads, d.model.hidden, warmth)
     pairs, read = 0.0, 0.0
     if it.decode:
-        pairs = pairs + it.decode.sequences * it.decode.context
+        pairs = pairs + it.decode.tokens * it.decode.context
         read = read + it.decode.sequences * it.decode.context * dim
     if it.prompt:
         pairs = pairs + it.prompt.prompts * causal_pairs(it.prompt.tokens, it.prompt.keys)

@@ -9,10 +9,16 @@ from dse.equations.num import Number
 
 @dataclass(frozen=True, slots=True)
 class Decode:
-    """`sequences` that each add one token to `context` cached ones."""
+    """`sequences` that each add `new` tokens (one, and drafted ones) to `context` cached ones."""
 
     sequences: Number
     context: Number
+    new: Number = 1.0
+
+    @property
+    def tokens(self) -> Number:
+        """New tokens in all."""
+        return self.sequences * self.new
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +40,11 @@ class Iteration:
     @property
     def tokens(self) -> Number:
         """New tokens that the matrices multiply."""
-        new = self.decode.sequences if self.decode else 0.0
+        new = self.decode.tokens if self.decode else 0.0
         return new + self.prompt.prompts * self.prompt.tokens if self.prompt else new
 
     @property
     def logits(self) -> Number:
         """Positions whose logits are needed: one for each sequence and prompt."""
-        rows = self.decode.sequences if self.decode else 0.0
+        rows = self.decode.tokens if self.decode else 0.0
         return rows + self.prompt.prompts if self.prompt else rows

@@ -106,10 +106,10 @@ class Parallelism:
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """Which devices serve which phase: one pool serves both."""
+    """Which replicas serve which phase: all serve both, or `prefill` of the dp replicas compute prompts only."""
 
-    serves: Any = cell("prefill and decode", "phases of the one pool", choices=("prefill and decode",),
-                       structure=True)
+    prefill: Number = cell(None, "replicas that only prefill; the others only decode; None: no pools", low=1,
+                           high=2**20, whole=True, optional=True)
 
     def __post_init__(self) -> None:
         check_cells(self, "pools")
@@ -151,6 +151,10 @@ class Chance:
 
     expert_imbalance: Number = cell(0.0, "exponent x of the hottest expert rank's load, ep^x over the mean", low=0,
                                     high=1)
+    draft_tokens: Number = cell(0.0, "tokens drafted for each sequence and step", low=0, high=64)
+    acceptance: Number = cell(0.0, "chance that a drafted token is accepted after those before it", low=0, high=1)
+    draft_cost: Number = cell(None, "time of drafting a token over a step's; None: one layer's", low=0, high=1,
+                              optional=True)
 
     def __post_init__(self) -> None:
         check_cells(self, "chance")
@@ -158,10 +162,9 @@ class Chance:
 
 @dataclass(frozen=True, slots=True)
 class Queueing:
-    """The law of the line: mean values of a closed or open loop, as the traffic says."""
+    """The law of the line: continuous batching in a closed or an open loop, as the traffic says."""
 
-    law: Any = cell("mean_value", "waiting law", choices=("mean_value",), structure=True)
-    service_cv2: Number = cell(0.0, "squared coefficient of variation of prompt work", low=0, high=1000)
+    law: Any = cell("continuous_batching", "waiting law", choices=("continuous_batching",), structure=True)
 
     def __post_init__(self) -> None:
         check_cells(self, "queueing")

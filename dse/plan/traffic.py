@@ -18,7 +18,7 @@ class Traffic:
 
     batch: sequences a replica always decodes. concurrency: users of the whole deployment, each of whom asks again
     when answered. rate: requests per second of the whole deployment, arrivals with squared coefficient of variation
-    `arrival_cv2` (1: Poisson).
+    `arrival_cv2` (1: Poisson). Both targets together make a goodput of a rate.
     """
 
     input_tokens: Number = cell(1024.0, "prompt tokens", low=1, high=2**27, whole=True)
@@ -26,7 +26,15 @@ class Traffic:
     batch: Number = cell(None, "sequences per replica", low=1, high=2**24, optional=True)
     concurrency: Number = cell(None, "users of the deployment", low=1, high=2**30, optional=True)
     rate: Number = cell(None, "requests per second of the deployment", low=1e-9, high=1e9, optional=True)
-    arrival_cv2: Number = cell(1.0, "squared coefficient of variation of arrivals", low=0, high=1000)
+    arrival_cv2: Number = cell(1.0, "squared coefficient of variation of gaps between arrivals", low=0, high=1000)
+    input_cv2: Number = cell(0.0, "squared coefficient of variation of prompt lengths", low=0, high=1000)
+    output_cv2: Number = cell(0.0, "squared coefficient of variation of output lengths", low=0, high=1000)
+    prefix_hit: Number = cell(0.0, "share of a prompt that is cached already", low=0, high=1)
+    waves: Number = cell(None, "requests per user of a closed loop that starts all users at once; None: steady",
+                         low=1, high=1e6, optional=True)
+    ttft_target: Number = cell(None, "time to first token that counts as good, s", low=1e-6, high=1e6, optional=True)
+    tpot_target: Number = cell(None, "time per output token that counts as good, s", low=1e-9, high=1e6,
+                               optional=True)
 
     def __post_init__(self) -> None:
         check_cells(self, "traffic")

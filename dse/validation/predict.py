@@ -10,12 +10,15 @@ from dse.catalogue.systems import load_system
 from dse.equations.roofline import roofline
 from dse.model.evaluate import evaluate
 from dse.model.parameters import cache_elements_per_token, matrix_elements
-from dse.model.serving import mean_context
 from dse.model.system import System, peak
 from dse.plan.formats import element_bytes
 from dse.plan.plan import Plan
 from dse.plan.traffic import Traffic
 
+WAVES = 10
+"""Prompts per user: the public harness sends ten times as many as users, all starting at once."""
+DRAWN_CV2 = 0.0642**2
+"""Lengths drawn uniformly from 0.8 to 1 of the nominal one, as the public harness and vLLM's own do."""
 GROUP = ("model", "chip", "engine", "weights", "tp")
 
 
@@ -43,8 +46,9 @@ def _group(rows: pd.DataFrame) -> np.ndarray:
     tp = int(rows["tp"].iloc[0])
     model, system = load_model(model_name), load_system(chip, gpus=tp, engine=engine)
     kv = kv_format(model_name, engine, weights)
+    drawn = np.where(rows["public"] | (engine == "vllm"), DRAWN_CV2, 0.0)
     traffic = Traffic(rows["isl_tokens"].to_numpy(), rows["osl_tokens"].to_numpy(),
-                      concurrency=rows["concurrency"].to_numpy())
+                      concurrency=rows["concurrency"].to_numpy(), input_cv2=drawn, output_cv2=drawn, waves=WAVES)
     e = evaluate(model, system, Plan(tp=tp, weights=weights, kv=kv), traffic)
     elements = matrix_elements(model) + model.vocab * model.hidden
     plain = _roofline_step(system, elements, cache_elements_per_token(model), traffic, weights, kv, tp)
@@ -57,5 +61,5 @@ def _roofline_step(system: System, elements: float, cached: float, traffic: Traf
     """A decode step at datasheet peaks: all weights and caches once, all products, no overhead, no prompts."""
     users = traffic.concurrency
     flops = 2.0 * elements * users / tp
-    nbytes = (elements * element_bytes(weights) + users * mean_context(traffic) * cached * element_bytes(kv)) / tp
+    nbytes = (elements * element_bytes(weights) + users * (traffic.input_tokens + traffic.output_tokens / 2) * cached * element_bytes(kv)) / tp
     return roofline(flops, nbytes, peak(system.chip, weights, weights), system.chip.memory_bandwidth)  # type: ignore[no-any-return]
