@@ -13,6 +13,7 @@ from dse.catalogue.paths import data_roots
 from dse.errors import InputError
 
 FILES = sorted((data_roots()[-1] / "hardware" / "calibration").rglob("*.toml"))
+FILES = [path for path in FILES if path.stem != "uncertainty"]
 
 
 def constants(table: dict, path: str = "") -> list[tuple[str, dict]]:

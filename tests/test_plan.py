@@ -30,7 +30,7 @@ plans = st.builds(
     batching=st.builds(Batching, budget=st.none() | counts, policy=st.sampled_from([None, "mixed", "prompt_first"]),
                        page=counts),
     overlap=st.lists(st.builds(Edge, st.just(("*.peer",)), st.just(("mlp", "out")), shares), max_size=2).map(tuple),
-    chance=st.builds(Chance, shares), queueing=st.builds(Queueing, st.just("mean_value"), shares))
+    chance=st.builds(Chance, shares), queueing=st.builds(Queueing, st.just("continuous_batching")))
 
 
 def refused(words: str, make: Any, *args: Any, **kwargs: Any) -> InputError:
@@ -103,7 +103,7 @@ def test_one_weight_of_a_group_may_differ_from_the_rest() -> None:
     ({"placement": {"kv": 0.5}}, "placement.kv: expected tiers and shares"),
     ({"placement": {"kv": {"host": 1.5}}}, "placement.kv.host: 1.5 is not a number from 0 to 1"),
     ({"placement": {"kv": {"host": math.nan}}}, "placement.kv.host: nan is not"),
-    ({"pools": {"serves": "decode"}}, "pools.serves: unknown value 'decode'"),
+
     ({"batching": {"policy": "mix"}}, "batching.policy: unknown value 'mix'; did you mean 'mixed'"),
     ({"batching": {"budget": 0}}, "batching.budget: 0 is not a whole number from 1"),
     ({"chance": {"expert_imbalance": -0.1}}, "chance.expert_imbalance: -0.1 is not a number from 0 to 1"),

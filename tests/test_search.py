@@ -384,6 +384,11 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, name: str, text: 
     (("--trials", "0"), InputError, "--trials"),
     (("--output-tokens", "1"), InputError, "no time between tokens"),
     (("--tpot-ms", "0.001"), NothingFeasibleError, "--tpot-ms rejects most"),
+    (("--input-cv2", "-1"), InputError, "--input-cv2"),
+    (("--output-cv2", "x"), InputError, "--output-cv2"),
+    (("--ttft-p90-ms", "100"), InputError, "--ttft-p90-ms: the time to first token, P90 is known for a rate only"),
+    (("--tpot-p90-ms", "100"), InputError, "--tpot-p90-ms"),
+    (("--objective", "ttft_p99_s"), InputError, "known for a rate only"),
 ])
 def test_what_cannot_be_searched_is_one_line(command: Callable[..., Any], more: Sequence[str], kind: type[DseError],
                                              message: str) -> None:
@@ -391,6 +396,36 @@ def test_what_cannot_be_searched_is_one_line(command: Callable[..., Any], more: 
     assert isinstance(outcome.exception, kind), outcome.output
     assert message in str(outcome.exception)
     assert "\n" not in str(outcome.exception)
+
+
+RATES = tuple("--rate" if a == "--concurrency" else "1,4,16,64" if a == "1,16,256" else a for a in ARGUMENTS)
+
+
+def test_quantiles_limit_a_search_over_rates(command: Callable[..., Any]) -> None:
+    more = ("--input-cv2", "1", "--output-cv2", "0.5", "--json")
+    free = json.loads(command(*more, arguments=RATES).stdout)
+    assert (free["search"]["traffic"]["input_cv2"], free["search"]["traffic"]["output_cv2"]) == (1, 0.5)
+    assert free["front"][0]["traffic"]["input_cv2"] == 1
+    worst = max(member["metrics"]["ttft_p90_s"] for member in free["front"])
+    least = min(member["metrics"]["ttft_p90_s"] for member in free["front"])
+    limit = (worst + least) / 2
+    found = json.loads(command("--ttft-p90-ms", str(1e3 * limit), "--tpot-p90-ms", "1000", *more,
+                               arguments=RATES).stdout)
+    assert found["search"]["limits"] == {"ttft_p90_s": pytest.approx(limit), "tpot_p90_s": 1}
+    assert found["counts"]["rejected"]["ttft_p90_ms"] > 0
+    assert all(member["metrics"]["ttft_p90_s"] <= limit for member in found["front"])
+    assert "time to first token, P90" in command("--ttft-p90-ms", str(1e3 * limit), *more[:-1], arguments=RATES).stdout
+
+
+@pytest.mark.parametrize(("more", "message"), [
+    (("--objective", "goodput_requests_s"), "takes no targets"),
+    (("--objective", "tpot_p90_s", "--output-tokens", "1"), "no time between tokens"),
+])
+def test_objectives_that_no_rate_has_are_refused(command: Callable[..., Any], more: Sequence[str],
+                                                 message: str) -> None:
+    outcome = command(*more, arguments=RATES)
+    assert isinstance(outcome.exception, InputError), outcome.output
+    assert message in str(outcome.exception)
 
 
 def test_an_objective_in_money_is_refused_where_the_chip_has_no_price(command: Callable[..., Any]) -> None:

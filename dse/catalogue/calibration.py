@@ -18,7 +18,7 @@ from dse.catalogue.quantity import quantity
 from dse.equations.gemm import launch_time, power_limited_efficiency
 from dse.errors import InputError, nearest
 from dse.model import constants as c
-from dse.model.machine import Chip
+from dse.model.machine import Chip, Uncertainty
 
 FOLDER = "hardware/calibration"
 ENGINES = "hardware/calibration/engines"
@@ -47,6 +47,7 @@ def load_kernels(chip: Chip, library: str) -> c.Kernels:
         experts=_read(c.ExpertConstants, tree["experts"], f"{where}: experts"),
         elementwise=_read(c.ElementwiseConstants, tree["elementwise"], f"{where}: elementwise"),
         collectives=_read(c.CollectiveConstants, tree["collectives"], f"{where}: collectives"),
+        measured=_measured(chip),
     )
 
 
@@ -57,11 +58,27 @@ def load_replays(chip: Chip) -> dict[str, float]:
             for law, table in tree.get("benchmark", {}).items() for name, raw in table.items()}
 
 
+def _measured(chip: Chip) -> frozenset[str]:
+    """Sections that the chip's own file, or that of the chip it is like, has."""
+    own = [name for name in (chip.calibrated_as, chip.name) if name in names(FOLDER)]
+    return frozenset(_sections(find(FOLDER, own[0]))) if own else frozenset()
+
+
+@cache
+def load_uncertainty() -> Uncertainty:
+    """Spreads behind the intervals."""
+    path = find(FOLDER, "uncertainty")
+    table = read_toml(path)
+    if table.get("kind") != "uncertainty":
+        raise InputError(f"{path}: kind", "expected \"uncertainty\"")
+    return Uncertainty(table["laws"], table["serving"], table["facts"]["unverified"])
+
+
 @cache
 def load_engine(name: str) -> c.Engine:
     """A serving engine's overheads and policy."""
     path = find(ENGINES, name)
-    table = {k: v for k, v in read_toml(path).items() if k not in ("kind", "source", "date")}
+    table = {k: v for k, v in read_toml(path).items() if k not in ("kind", "source", "date", "rows")}
     return _read(c.Engine, {**table, "name": name}, str(path))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dse.catalogue.calibration import load_engine, load_kernels
+from dse.catalogue.calibration import load_engine, load_kernels, load_uncertainty
 from dse.catalogue.files import read_toml
 from dse.catalogue.hardware import chip_names, default_node, load_chip, load_economics, load_node, system_names
 from dse.equations.num import Number
@@ -34,8 +34,9 @@ def load_system(hardware: str | Path, gpus: Number = 1, engine: str = "vllm", co
     if cost_basis not in COST_BASES:
         raise InputError("cost", f"no such basis: {cost_basis!r}", nearest(cost_basis, COST_BASES))
     serving = load_engine(engine)
+    price = check_cell(usd_per_gpu_hour, _PRICE, "usd_per_gpu_hour")
     return System(node, check_cell(gpus, _GPUS, "gpus"), load_kernels(node.chip, serving.kernels), serving,
-                  load_economics(), check_cell(usd_per_gpu_hour, _PRICE, "usd_per_gpu_hour"), cost_basis)
+                  load_economics(), load_uncertainty(), price, cost_basis)
 
 
 def _node(hardware: str | Path) -> Node:

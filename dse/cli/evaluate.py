@@ -13,9 +13,11 @@ from dse.catalogue.calibration import engine_names
 from dse.catalogue.models import load_model
 from dse.catalogue.systems import COST_BASES, load_system
 from dse.cli import parse
-from dse.cli.evaluate_page import evaluation_page, table_page
+from dse.cli.evaluate_page import evaluation_page
+from dse.cli.evaluate_table import table_page
 from dse.cli.hardware_settings import with_hardware
 from dse.cli.show import print_json, print_page
+from dse.cli.traffic import Axes, Source, check_traffic, trace_document, traffic_of, with_trace
 from dse.errors import InputError, nearest
 from dse.model.architecture import Model
 from dse.model.document import evaluation_document, plain
@@ -23,40 +25,57 @@ from dse.model.evaluate import Evaluation
 from dse.model.evaluate import evaluate as predict
 from dse.model.system import System
 from dse.plan.plan import Plan, plan_from_document
-from dse.plan.traffic import LOADS, Traffic
+from dse.plan.traffic import Traffic
 
 TABLE_SCHEMA = "dse.table/1"
 INFEASIBLE = 3
 Choice = Mapping[str, parse.Value]
 
 _List = str | None
-_PLAN, _TRAFFIC, _MACHINE, _OUTPUT = "Plan", "Traffic", "Machine", "Output"
+_REQUESTS, _LOAD, _TARGETS = "Requests", "Load: exactly one of batch, concurrency, rate", "Targets"
+_MACHINE, _SPLITS, _FORMATS, _PLAN, _OUTPUT = "Machine", "Splits and pools", "Formats and placement", "Plan", "Output"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What all rows of a table share: the model, the machine with its settings made, the plan they start from."""
+    """What all rows of a table share: the model, the machine with its settings made, the plan they start from, and
+    the trace behind the traffic.
+    """
 
     model: Model
     system: System
     plan: Mapping[str, Any]
     settings: Mapping[str, str]
-    arrival_cv2: float
+    source: Source | None
 
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="Catalogue name, a config.json, or a folder holding one.")],
     hardware: Annotated[str, typer.Option(help="Chip or system of the catalogue, or a file of either.",
                                           rich_help_panel=_MACHINE)],
-    input_tokens: Annotated[str, typer.Option(help="Prompt tokens of a request.", rich_help_panel=_TRAFFIC)],
-    output_tokens: Annotated[str, typer.Option(help="Output tokens of a request.", rich_help_panel=_TRAFFIC)],
-    batch: Annotated[_List, typer.Option(help="Sequences each replica always decodes.",
-                                         rich_help_panel=_TRAFFIC)] = None,
+    input_tokens: Annotated[_List, typer.Option(help="Prompt tokens of a request.", rich_help_panel=_REQUESTS)] = None,
+    output_tokens: Annotated[_List, typer.Option(help="Output tokens of a request.",
+                                                 rich_help_panel=_REQUESTS)] = None,
+    input_cv2: Annotated[_List, typer.Option(help="Squared coefficient of variation of prompt lengths; 0 without it.",
+                                             rich_help_panel=_REQUESTS)] = None,
+    output_cv2: Annotated[_List, typer.Option(help="The same of output lengths.", rich_help_panel=_REQUESTS)] = None,
+    prefix_hit: Annotated[_List, typer.Option(help="Share of each prompt that is cached already, 0 to 1.",
+                                              rich_help_panel=_REQUESTS)] = None,
+    trace: Annotated[str | None, typer.Option(
+        metavar="FILE", help="A CSV of requests (BurstGPT's or Azure's columns): lengths, arrivals, and the rate where "
+        "no load is given. Other options override it.", rich_help_panel=_REQUESTS)] = None,
+    batch: Annotated[_List, typer.Option(help="Sequences each replica always decodes.", rich_help_panel=_LOAD)] = None,
     concurrency: Annotated[_List, typer.Option(help="Users who ask again when answered.",
-                                               rich_help_panel=_TRAFFIC)] = None,
-    rate: Annotated[_List, typer.Option(help="Requests per second.", rich_help_panel=_TRAFFIC)] = None,
-    arrival_cv2: Annotated[str, typer.Option(help="Squared coefficient of variation of arrivals; 1 is Poisson.",
-                                             rich_help_panel=_TRAFFIC)] = "1",
+                                               rich_help_panel=_LOAD)] = None,
+    waves: Annotated[_List, typer.Option(help="Requests of each of these users, who start all at once; without it the "
+                                         "steady state.", rich_help_panel=_LOAD)] = None,
+    rate: Annotated[_List, typer.Option(help="Requests per second.", rich_help_panel=_LOAD)] = None,
+    arrival_cv2: Annotated[_List, typer.Option(help="Squared coefficient of variation of the gaps between them; "
+                                               "without it 1, Poisson.", rich_help_panel=_LOAD)] = None,
+    ttft_target_ms: Annotated[_List, typer.Option(help="Time to first token that counts as good, of a rate.",
+                                                  rich_help_panel=_TARGETS)] = None,
+    tpot_target_ms: Annotated[_List, typer.Option(help="Time per output token that counts as good.",
+                                                  rich_help_panel=_TARGETS)] = None,
     gpus: Annotated[_List, typer.Option(help="Devices; without it the product of the splits.",
                                         rich_help_panel=_MACHINE)] = None,
     engine: Annotated[str, typer.Option(help="Serving engine: vllm, sglang or trtllm.",
@@ -64,44 +83,56 @@ def evaluate(
     cost: Annotated[str, typer.Option(help="Cost basis: owned or rented.", rich_help_panel=_MACHINE)] = "owned",
     usd_per_gpu_hour: Annotated[_List, typer.Option(help="Your own price of a device, USD/h.",
                                                     rich_help_panel=_MACHINE)] = None,
-    tp: Annotated[_List, typer.Option(help="Tensor parallelism.", rich_help_panel=_PLAN)] = None,
-    pp: Annotated[_List, typer.Option(help="Pipeline parallelism.", rich_help_panel=_PLAN)] = None,
-    dp: Annotated[_List, typer.Option(help="Data parallelism: replicas.", rich_help_panel=_PLAN)] = None,
-    ep: Annotated[_List, typer.Option(help="Expert parallelism.", rich_help_panel=_PLAN)] = None,
-    cp: Annotated[_List, typer.Option(help="Context parallelism.", rich_help_panel=_PLAN)] = None,
+    tp: Annotated[_List, typer.Option(help="Tensor parallelism.", rich_help_panel=_SPLITS)] = None,
+    pp: Annotated[_List, typer.Option(help="Pipeline parallelism.", rich_help_panel=_SPLITS)] = None,
+    dp: Annotated[_List, typer.Option(help="Data parallelism: replicas.", rich_help_panel=_SPLITS)] = None,
+    ep: Annotated[_List, typer.Option(help="Expert parallelism.", rich_help_panel=_SPLITS)] = None,
+    cp: Annotated[_List, typer.Option(help="Context parallelism.", rich_help_panel=_SPLITS)] = None,
+    prefill_replicas: Annotated[_List, typer.Option(help="Replicas (of dp) that only prefill; the others only decode.",
+                                                    rich_help_panel=_SPLITS)] = None,
     weights: Annotated[_List, typer.Option(help="Format of the weights: bf16, fp8, int4, ...",
-                                           rich_help_panel=_PLAN)] = None,
-    kv: Annotated[_List, typer.Option(help="Format of keys and values.", rich_help_panel=_PLAN)] = None,
-    activations: Annotated[_List, typer.Option(help="Format of activations.", rich_help_panel=_PLAN)] = None,
+                                           rich_help_panel=_FORMATS)] = None,
+    kv: Annotated[_List, typer.Option(help="Format of keys and values.", rich_help_panel=_FORMATS)] = None,
+    activations: Annotated[_List, typer.Option(help="Format of activations.", rich_help_panel=_FORMATS)] = None,
     kv_offload: Annotated[_List, typer.Option(help="Share of the KV in host memory, 0 to 1.",
-                                              rich_help_panel=_PLAN)] = None,
+                                              rich_help_panel=_FORMATS)] = None,
     weight_offload: Annotated[_List, typer.Option(help="Share of the weights in host memory, 0 to 1.",
-                                                  rich_help_panel=_PLAN)] = None,
+                                                  rich_help_panel=_FORMATS)] = None,
+    draft_tokens: Annotated[_List, typer.Option(help="Tokens drafted for each sequence and step (speculation).",
+                                                rich_help_panel=_PLAN)] = None,
+    acceptance: Annotated[_List, typer.Option(help="Chance that a drafted token is accepted after those before it.",
+                                              rich_help_panel=_PLAN)] = None,
     plan: Annotated[str | None, typer.Option(help="A plan file, or point 3 of the result in a folder: DIR#3.",
                                              rich_help_panel=_PLAN)] = None,
     settings: Annotated[list[str] | None, typer.Option(
         "--set", metavar="FIELD=VALUE", help="A cell of the plan (batching.budget=4096) or a figure of the machine "
         "(chip.memory_bandwidth='4 TB/s'); may be repeated.", rich_help_panel=_PLAN)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.", rich_help_panel=_OUTPUT)] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Also own times, constants, sources, what is unverified.",
-                                          rich_help_panel=_OUTPUT)] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Also own times, constants, laws, sources, what is "
+                                          "unverified.", rich_help_panel=_OUTPUT)] = False,
 ) -> None:
     """Predict one plan, or a table of plans where an option has several values (--batch 1,2,4).
 
-    Exactly one of --batch, --concurrency, --rate says how requests come. An infeasible plan exits with 3, its
-    figures and what would fix it are printed.
+    Exactly one of --batch, --concurrency, --rate says how requests come, or a --trace does. An infeasible plan exits
+    with 3, its figures and what would fix it are printed.
     """
-    given = {"gpus": gpus, "tp": tp, "pp": pp, "dp": dp, "ep": ep, "cp": cp, "weights": weights, "kv": kv,
-             "activations": activations, "kv_offload": kv_offload, "weight_offload": weight_offload, "batch": batch,
-             "concurrency": concurrency, "rate": rate, "input_tokens": input_tokens, "output_tokens": output_tokens}
-    axes = {name: parse.comma_list(text, name) for name, text in given.items() if text is not None}
-    _check_load(axes)
+    given = {"gpus": gpus, "tp": tp, "pp": pp, "dp": dp, "ep": ep, "cp": cp, "prefill_replicas": prefill_replicas,
+             "weights": weights, "kv": kv, "activations": activations, "kv_offload": kv_offload,
+             "weight_offload": weight_offload, "draft_tokens": draft_tokens, "acceptance": acceptance, "batch": batch,
+             "concurrency": concurrency, "waves": waves, "rate": rate, "arrival_cv2": arrival_cv2,
+             "input_tokens": input_tokens, "output_tokens": output_tokens, "input_cv2": input_cv2,
+             "output_cv2": output_cv2, "prefix_hit": prefix_hit, "ttft_target_ms": ttft_target_ms,
+             "tpot_target_ms": tpot_target_ms}
+    axes: Axes = {name: parse.comma_list(text, name) for name, text in given.items() if text is not None}
+    axes, source = (axes, None) if trace is None else with_trace(axes, trace)
+    check_traffic(axes, source)
     choices = list(parse.combinations(axes))
     made = parse.settings(settings or ())
     _check_settings(made, axes)
+    start = {} if plan is None else parse.plan_document(plan)
+    _check_draft(made, axes, start)
     system = _system(hardware, engine, cost, usd_per_gpu_hour, made)
-    request = Request(load_model(model), system, {} if plan is None else parse.plan_document(plan), made,
-                      float(parse.item(arrival_cv2, "--arrival-cv2", parse.ARRIVALS)))
+    request = Request(load_model(model), system, start, made, source)
     with np.errstate(all="ignore"):     # what has no value is shown as unknown, not warned of
         if len(choices) == 1:
             _one(request, choices[0], as_json, explain)
@@ -109,15 +140,15 @@ def evaluate(
             _several(request, axes, choices, as_json)
 
 
-def _check_load(axes: Mapping[str, object]) -> None:
-    loads = [name for name in LOADS if name in axes]
-    if len(loads) != 1:
-        found = "none" if not loads else " and ".join(parse.option(name) for name in loads)
-        raise InputError("traffic", f"got {found}, expected exactly one of --batch (sequences always decoding on each "
-                         "replica), --concurrency (users of the deployment) and --rate (requests/s)")
+def _check_draft(made: Mapping[str, str], axes: Axes, plan: Mapping[str, Any]) -> None:
+    """Drafting without a chance of acceptance only costs, a chance without drafts does nothing."""
+    for name, other in (("draft_tokens", "acceptance"), ("acceptance", "draft_tokens")):
+        stated = other in axes or parse.CELLS[other] in made or plan.get("chance", {}).get(other)
+        if name in axes and not stated:
+            raise InputError(parse.option(other), f"is missing, expected beside {parse.option(name)}")
 
 
-def _check_settings(made: Mapping[str, str], axes: Mapping[str, object]) -> None:
+def _check_settings(made: Mapping[str, str], axes: Axes) -> None:
     """A cell that is set twice would hide one of the two."""
     for name, cell in parse.CELLS.items():
         if name in axes and cell in made:
@@ -143,9 +174,23 @@ def _predict(request: Request, choice: Choice) -> Evaluation:
     made = _plan(request, choice)
     par = made.parallelism
     gpus = choice.get("gpus", par.tp * par.pp * par.cp * (1 if par.dp is None else par.dp))
-    traffic = Traffic(choice["input_tokens"], choice["output_tokens"], choice.get("batch"), choice.get("concurrency"),
-                      choice.get("rate"), request.arrival_cv2)
+    traffic = traffic_of(choice)
+    _check_pools(made, traffic, gpus)
     return predict(request.model, replace(request.system, gpus=gpus), made, traffic)
+
+
+def _check_pools(plan: Plan, traffic: Traffic, gpus: Any) -> None:
+    """Both pools need a replica, and a load under which prompts and decodes are apart."""
+    par, pool = plan.parallelism, plan.pools.prefill
+    if pool is None:
+        return
+    if traffic.batch is not None:
+        raise InputError("pools.prefill", "a batch that always decodes has no pool for prompts, expected --concurrency "
+                         "or --rate")
+    replicas = gpus / (par.tp * par.pp * par.cp) if par.dp is None else par.dp
+    if pool >= replicas:
+        raise InputError("pools.prefill", f"{pool:g} of {replicas:g} replicas would only prefill, expected fewer: "
+                         "others have to decode", "--dp says how many replicas there are")
 
 
 def _plan(request: Request, choice: Choice) -> Plan:
@@ -162,15 +207,18 @@ def _plan(request: Request, choice: Choice) -> Plan:
 def _one(request: Request, choice: Choice, as_json: bool, explain: bool) -> None:
     e = _predict(request, choice)
     if as_json:
-        print_json(evaluation_document(e))
+        print_json({**evaluation_document(e), **_source(request)})
     else:
-        print_page(evaluation_page(e, explain, request.settings))
+        print_page(evaluation_page(e, explain, request.settings, request.source))
     if not e.feasible:
         raise typer.Exit(INFEASIBLE)
 
 
-def _several(request: Request, axes: Mapping[str, tuple[parse.Value, ...]], choices: list[dict[str, parse.Value]],
-             as_json: bool) -> None:
+def _source(request: Request) -> dict[str, Any]:
+    return {} if request.source is None else {"trace": trace_document(request.source)}
+
+
+def _several(request: Request, axes: Axes, choices: list[dict[str, parse.Value]], as_json: bool) -> None:
     varied = [name for name, values in axes.items() if len(values) > 1]
     rows: list[tuple[Choice, Evaluation]] = []
     refused: list[tuple[Choice, InputError]] = []
@@ -187,8 +235,8 @@ def _several(request: Request, axes: Mapping[str, tuple[parse.Value, ...]], choi
     if as_json:
         print_json({"schema": TABLE_SCHEMA, "rows": [evaluation_document(e) for _, e in rows],
                     "refused": [{"choice": {name: plain(value) for name, value in shown.items()},
-                                 "error": error.document()} for shown, error in refused]})
+                                 "error": error.document()} for shown, error in refused], **_source(request)})
     else:
-        print_page(table_page(rows, refused))
+        print_page(table_page(rows, refused, request.source))
     if not any(e.feasible for _, e in rows):
         raise typer.Exit(INFEASIBLE)

@@ -8,30 +8,32 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dse.cli import show
+from dse.cli import show, traffic
 from dse.cli.explain import explanation
 from dse.cli.remedies import remedies, violations
 from dse.equations.num import Number
-from dse.errors import DseError
 from dse.model.deployment import Deployment
 from dse.model.evaluate import PHASES, Evaluation
 from dse.model.money import missing_price
+from dse.model.open_loop import SCORES
 from dse.model.spans import RESOURCES, Charges
 from dse.model.system import System
 from dse.plan.fields import WEIGHT_OBJECTS, Placement
 
 LABELS = {"compute": "compute", "l2": "L2", "hbm": "HBM", "link": "link", "host_link": "host link",
           "latency": "latency", "engine": "engine"}
-_SHORT = {"input_tokens": "in", "output_tokens": "out", "concurrency": "users", "kv_offload": "kv off",
-          "weight_offload": "w off", "activations": "act"}
 
 
-def evaluation_page(e: Evaluation, explain: bool, settings: Mapping[str, str]) -> Iterator[RenderableType]:
+def evaluation_page(e: Evaluation, explain: bool, settings: Mapping[str, str],
+                    source: traffic.Source | None = None) -> Iterator[RenderableType]:
     """Everything about one plan."""
-    yield from _header(e, settings)
+    yield from _header(e, settings, source)
     yield from _infeasible(e)
     yield show.heading("Speed")
     yield show.pairs(_speed(e))
+    if e.traffic.rate is not None:
+        yield show.heading("Latency over requests")
+        yield show.table(("", "mean", *(q.upper() for q in SCORES)), _latencies(e))
     yield from _memory(e)
     yield show.heading("Cost and energy")
     yield show.pairs(_money(e))
@@ -42,18 +44,29 @@ def evaluation_page(e: Evaluation, explain: bool, settings: Mapping[str, str]) -
         yield from explanation(e)
 
 
-def _header(e: Evaluation, settings: Mapping[str, str]) -> Iterator[RenderableType]:
+def _header(e: Evaluation, settings: Mapping[str, str], source: traffic.Source | None) -> Iterator[RenderableType]:
     d, system = e.deployment, e.system
     splits = " ".join(f"{name}={int(getattr(d, name))}" for name in ("tp", "pp", "dp", "ep", "cp")
                       if name in ("tp", "dp") or getattr(d, name) != 1)
     place = system.chip.name if system.name == system.chip.name else f"{system.chip.name} of {system.name}"
     yield Text(f"{e.model.name} on {int(d.gpus)} x {place} ({system.engine.name})", style="bold")
-    rows = [("plan", splits), ("formats", formats_in_words(d)), ("traffic", traffic_in_words(e))]
+    rows = [("plan", "; ".join([splits, *_pools_and_drafts(e)])), ("formats", formats_in_words(d)),
+            ("traffic", traffic.in_words(e.traffic)), *traffic.remarks([e.traffic], source)]
     if e.plan.placement.uses_host:
         rows.append(("host memory", placement_in_words(e.plan.placement)))
     if settings:
         rows.append(("set", ", ".join(f"{path}={value}" for path, value in settings.items())))
     yield show.pairs(rows)
+
+
+def _pools_and_drafts(e: Evaluation) -> Iterator[str]:
+    pool, chance = e.plan.pools.prefill, e.plan.chance
+    if pool is not None:
+        rest = int(e.deployment.dp - pool)
+        yield f"{int(pool)} replica{'' if pool == 1 else 's'} for prefill, {rest} for decode"
+    if float(chance.draft_tokens):
+        drafted = show.significant(chance.draft_tokens)
+        yield f"{drafted} tokens drafted a step, {show.percent(chance.acceptance)} accepted"
 
 
 def formats_in_words(d: Deployment) -> str:
@@ -75,17 +88,6 @@ def placement_in_words(placement: Placement) -> str:
     return ", ".join(f"{100 * share:g} % of {_object(name)}" for name, share in shares.items() if share)
 
 
-def traffic_in_words(e: Evaluation) -> str:
-    """Lengths and the law of arrivals."""
-    t = e.traffic
-    kind, amount = t.load
-    load = {"batch": f"{show.significant(amount)} sequences always decoding on each replica",
-            "concurrency": f"closed loop of {show.significant(amount)} users",
-            "rate": f"open loop at {show.significant(amount)} requests/s, arrival cv2 {float(t.arrival_cv2):g}"}[kind]
-    lengths = f"{show.significant(t.input_tokens)} tokens in, {show.significant(t.output_tokens)} out"
-    return f"{lengths}; {load}; queueing by mean values"
-
-
 def _infeasible(e: Evaluation) -> Iterator[RenderableType]:
     if e.feasible:
         return
@@ -99,20 +101,34 @@ def _infeasible(e: Evaluation) -> Iterator[RenderableType]:
 def _speed(e: Evaluation) -> Iterator[tuple[str, str]]:
     m = e.metrics
     yield "time to first token", f"{show.seconds(m['ttft_s'])} (TTFT, mean, waiting included)"
-    yield "time per output token", f"{_per_token(e, 4)} (TPOT, mean)"
+    yield "time per output token", f"{per_token(e, 4)} (TPOT, mean)"
     yield "time to last token", show.seconds(m["e2e_s"])
     per_gpu = show.significant(m["output_tok_s_per_gpu"])
     yield "output throughput", f"{show.significant(m['output_tok_s'])} tok/s, {per_gpu} tok/s per GPU"
-    most = m["saturation_requests_s"]
-    saturates = "" if most is None else f", saturates at {show.significant(most)} requests/s"
-    yield "requests", f"{show.significant(m['requests_s'])} requests/s{saturates}"
+    yield "requests", f"{show.significant(m['requests_s'])} requests/s"
+    most, good, t = m["saturation_requests_s"], m["goodput_requests_s"], e.traffic
+    if most is not None:
+        share = f"the load is {show.percent(t.rate / most)} of it" if most else "no batch fits"
+        yield "saturation", f"{show.significant(most)} requests/s, {share}"
+    if good is not None:
+        yield "goodput", (f"{show.significant(good)} requests/s ({show.percent(good / t.rate)}) within TTFT "
+                          f"{show.seconds(t.ttft_target)} and TPOT {show.seconds(t.tpot_target)}")
     slots = show.significant(m["kv_slots"])
     yield "running batch", f"{show.significant(m['batch'])} sequences per replica, room for {slots}"
     yield "lone prefill", f"{show.seconds(m['prefill_s'])}, {_bound(e, 'prefill')}"
     yield "decode step", f"{show.seconds(m['decode_step_s'])}, {_bound(e, 'decode')}"
 
 
-def _per_token(e: Evaluation, digits: int) -> str:
+def _latencies(e: Evaluation) -> Iterator[Sequence[str]]:
+    """Mean and quantiles over the requests of a rate."""
+    single = float(e.traffic.output_tokens) == 1
+    for name, words in (("ttft", "TTFT"), ("tpot", "TPOT"), ("e2e", "to last token")):
+        figures = [show.seconds(e.metrics[f"{name}_{q}_s"]) for q in SCORES]
+        mean = per_token(e, 4) if name == "tpot" else show.seconds(e.metrics[f"{name}_s"])
+        yield words, mean, *(["-"] * len(figures) if single and name == "tpot" else figures)
+
+
+def per_token(e: Evaluation, digits: int) -> str:
     """TPOT; there is none for a single token, and none that lasts where requests come too fast."""
     if float(e.traffic.output_tokens) == 1:
         return "-"
@@ -196,38 +212,3 @@ def charge_table(title: str, charges: Charges, sums: bool = True) -> Iterator[Re
     made = show.table(("operation", *(LABELS[r] for r in columns), *(("in all",) if sums else ())), rows, total=sums)
     made.padding = (0, 1, 0, 0)
     yield made
-
-
-def table_page(rows: Sequence[tuple[Mapping[str, float | str], Evaluation]],
-               refused: Sequence[tuple[Mapping[str, float | str], DseError]]) -> Iterator[RenderableType]:
-    """One line a plan, and below it the combinations that cannot exist."""
-    first = rows[0][1]
-    yield Text(f"{first.model.name} on {first.system.name} ({first.system.engine.name}), mean values", style="bold")
-    varied = list(rows[0][0])
-    figures = ("TTFT", "TPOT", "tok/s", "per GPU", "memory", "USD/Mtok", "J/tok")
-    lines = [[*(_choice(shown[name]) for name in varied), *_figures(e)] for shown, e in rows]
-    last = "" if all(e.feasible for _, e in rows) else "infeasible"
-    made = show.table([*(_SHORT.get(name, name) for name in varied), *figures, last], lines, left=0)
-    made.padding = (0, 1, 0, 0)
-    made.columns[-1].justify, made.columns[-1].no_wrap = "left", False
-    yield made
-    yield Text("tok/s: output tokens, in all and per GPU; memory: of the fullest GPU; USD/Mtok: of output tokens",
-               style="dim")
-    if refused:
-        yield show.heading(f"Cannot exist ({len(refused)})")
-        for shown, error in refused:
-            yield Text(" ".join(f"{name}={_choice(value)}" for name, value in shown.items()) + f": {error}")
-
-
-def _choice(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:g}"
-
-
-def _figures(e: Evaluation) -> list[str]:
-    m = e.metrics
-    used = sum(float(v) for v in e.memory.values()) / float(e.system.chip.memory_bytes)
-    failing = [name.replace("_", " ") for name, value in e.constraints.items() if not float(value) <= 0]
-    money = ["?" if m[name] is None else show.significant(m[name], 3) for name in ("usd_per_mtok", "joule_per_token")]
-    return [show.seconds(m["ttft_s"], 3), _per_token(e, 3),
-            show.significant(m["output_tok_s"], 3), show.significant(m["output_tok_s_per_gpu"], 3),
-            f"{100 * used:.0f} %", *money, ", ".join(failing)]

@@ -13,7 +13,7 @@ from typing import Any
 from dse.catalogue.files import read_toml
 from dse.errors import InputError, nearest
 from dse.plan.cells import check_cell, expectation
-from dse.plan.fields import WEIGHT_OBJECTS, Formats, Parallelism
+from dse.plan.fields import WEIGHT_OBJECTS, Chance, Formats, Parallelism, Pools
 from dse.plan.plan import FIELDS, plan_from_document, with_setting
 from dse.plan.traffic import Traffic
 
@@ -31,17 +31,27 @@ _GROUPS = {
 _NUMBER = {"low": 0.0, "high": 1.0, "whole": False, "choices": (), "optional": False}
 _COUNT = {**_NUMBER, "low": 1.0, "high": 1048576.0, "whole": True}
 PRICE = {**_NUMBER, "high": 1e6}
-ARRIVALS = {**_NUMBER, "high": 1000.0}
+TARGETS = {"ttft_target_ms": "ttft_target", "tpot_target_ms": "tpot_target"}
+"""Options in ms, and the cells of the traffic in s that they set."""
+TRAFFIC = tuple(f.name for f in fields(Traffic) if f.name not in TARGETS.values())
+"""Options that are cells of the traffic as they stand."""
 
 
 def _rules(kind: type, name: str) -> Mapping[str, Any]:
     return next(f.metadata for f in fields(kind) if f.name == name)
 
 
+def _milliseconds(rules: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**rules, "low": rules["low"] * 1e3, "high": rules["high"] * 1e3}
+
+
 RULES: Mapping[str, Mapping[str, Any]] = {
     "gpus": _COUNT,
     **{name: _rules(Parallelism, name) for name in ("tp", "pp", "dp", "ep", "cp")},
-    **{name: _rules(Traffic, name) for name in ("batch", "concurrency", "rate", "input_tokens", "output_tokens")},
+    **{name: _rules(Traffic, name) for name in TRAFFIC},
+    **{name: _milliseconds(_rules(Traffic, cell)) for name, cell in TARGETS.items()},
+    **{name: _rules(Chance, name) for name in ("draft_tokens", "acceptance")},
+    "prefill_replicas": _rules(Pools, "prefill"),
     "weights": _rules(Formats, "mlp_weights"), "kv": _rules(Formats, "kv"),
     "activations": _rules(Formats, "activations"), "kv_offload": _NUMBER, "weight_offload": _NUMBER,
 }
@@ -50,6 +60,7 @@ CELLS = {
     **{name: f"parallelism.{name}" for name in ("tp", "pp", "dp", "ep", "cp")},
     "weights": "formats.weights", "kv": "formats.kv", "activations": "formats.activations",
     "kv_offload": "placement.kv.host", "weight_offload": "placement.weights.host",
+    "prefill_replicas": "pools.prefill", "draft_tokens": "chance.draft_tokens", "acceptance": "chance.acceptance",
 }
 """The cell of a plan that an option sets."""
 

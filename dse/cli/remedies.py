@@ -89,9 +89,13 @@ def _fewer_sequences(e: Evaluation) -> Iterator[str]:
 
 def _more_replicas(e: Evaluation) -> Iterator[str]:
     most = float(e.metrics["saturation_requests_s"] or 0)
+    pool, now = e.plan.pools.prefill, float(e.deployment.dp)
     if most > 0:
-        dp = math.ceil(float(e.traffic.rate) / most * float(e.deployment.dp) * (1 + 1e-9))
-        yield f"needs at least dp={dp} ({int(dp * e.deployment.gpus / e.deployment.dp)} GPUs in all)"
+        more = float(e.traffic.rate) / most * (1 + 1e-9)
+        dp = math.ceil(more * now) if pool is None else math.ceil(more) * int(now)     # pools grow in proportion
+        words = f"{int(dp * e.deployment.gpus / now)} GPUs in all"
+        yield f"needs at least dp={dp} ({words})" if pool is None else (
+            f"dp={dp} with --prefill-replicas {math.ceil(more) * int(pool)} ({words})")
 
 
 def _fits(e: Evaluation, cells: dict[str, Any], gpus: float | None = None) -> bool:

@@ -34,7 +34,7 @@ USERS = tuple(sorted({float(n) for power in range(11) for n in (2**power, 3 * 2*
 """Concurrencies of a search that was given no load: 1, 2, 3, 4, 6, 8, ..., powers of two and halfway between."""
 OBJECTIVES = ("usd_per_mtok", "tpot_s")
 MOST_OBJECTIVES = 5
-LIMITS = {"ttft_ms": "ttft_s", "tpot_ms": "tpot_s"}
+LIMITS = {"ttft_ms": "ttft_s", "tpot_ms": "tpot_s", "ttft_p90_ms": "ttft_p90_s", "tpot_p90_ms": "tpot_p90_s"}
 _TRAFFIC, _MACHINE, _SPACE, _OUTPUT = "Traffic", "Machine", "Search", "Output"
 _POSITIVE = {"low": 1e-6, "high": 1e12, "whole": False, "choices": (), "optional": False}
 _TRIALS = {"low": 1.0, "high": 1e9, "whole": True, "choices": (), "optional": False}
@@ -55,6 +55,9 @@ def search(
                                               rich_help_panel=_TRAFFIC)] = None,
     arrival_cv2: Annotated[str, typer.Option(help="Squared coefficient of variation of arrivals; 1 is Poisson.",
                                              rich_help_panel=_TRAFFIC)] = "1",
+    input_cv2: Annotated[str, typer.Option(help="Squared coefficient of variation of prompt lengths.",
+                                           rich_help_panel=_TRAFFIC)] = "0",
+    output_cv2: Annotated[str, typer.Option(help="The same of output lengths.", rich_help_panel=_TRAFFIC)] = "0",
     gpus: Annotated[str | None, typer.Option(help="The most devices of a plan; without it those of one node.",
                                              rich_help_panel=_MACHINE)] = None,
     engine: Annotated[str, typer.Option(help="Serving engine: vllm, sglang or trtllm.",
@@ -68,6 +71,10 @@ def search(
                                                 rich_help_panel=_SPACE)] = None,
     tpot_ms: Annotated[str | None, typer.Option(help="Most mean time per output token, ms.",
                                                 rich_help_panel=_SPACE)] = None,
+    ttft_p90_ms: Annotated[str | None, typer.Option(help="Most time to first token of 90 % of the requests, ms; for a "
+                                                    "rate.", rich_help_panel=_SPACE)] = None,
+    tpot_p90_ms: Annotated[str | None, typer.Option(help="Most time per output token of 90 % of the requests, ms; for "
+                                                    "a rate.", rich_help_panel=_SPACE)] = None,
     weights: Annotated[str | None, typer.Option(help="Formats of the weights to try; a comma list.",
                                                 rich_help_panel=_SPACE)] = None,
     kv: Annotated[str | None, typer.Option(help="Formats of keys and values to try; a comma list.",
@@ -101,14 +108,16 @@ def search(
     """
     system = _system(hardware, engine, cost, usd_per_gpu_hour)
     most = system.node.gpus_per_node if gpus is None else int(_number(gpus, "--gpus", parse.RULES["gpus"]))
-    aim = _aim(system, objective, {"ttft_ms": ttft_ms, "tpot_ms": tpot_ms}, _tokens(output_tokens, "output_tokens"))
     load, loads = _load({"batch": batch, "concurrency": concurrency, "rate": rate})
+    limits = {"ttft_ms": ttft_ms, "tpot_ms": tpot_ms, "ttft_p90_ms": ttft_p90_ms, "tpot_p90_ms": tpot_p90_ms}
+    aim = _aim(system, objective, limits, _cell(output_tokens, "output_tokens"), load)
     tries = int(_number(trials, "--trials", _TRIALS))
     space = make_space(
         load_model(model), system, gpus=most, load=load, loads=loads,
-        input_tokens=_tokens(input_tokens, "input_tokens"), output_tokens=_tokens(output_tokens, "output_tokens"),
-        arrival_cv2=_number(arrival_cv2, "--arrival-cv2", parse.ARRIVALS), weights=_formats(weights, "weights"),
-        kv=_formats(kv, "kv"), cp=[int(n) for n in parse.comma_list(cp, "cp")], free=_free(free), trials=tries)
+        input_tokens=_cell(input_tokens, "input_tokens"), output_tokens=_cell(output_tokens, "output_tokens"),
+        arrival_cv2=_cell(arrival_cv2, "arrival_cv2"), input_cv2=_cell(input_cv2, "input_cv2"),
+        output_cv2=_cell(output_cv2, "output_cv2"), weights=_formats(weights, "weights"), kv=_formats(kv, "kv"),
+        cp=[int(n) for n in parse.comma_list(cp, "cp")], free=_free(free), trials=tries)
     settings = Settings(tries, int(_number(seed, "--seed", _SEED)), _storage(storage, out, space),
                         study or f"{space.model.name} on {space.system.name}", _bytes(memory))
     _run(space, Request(aim, settings, _command()), out, report, as_json)
@@ -151,7 +160,7 @@ def _number(text: str, where: str, rules: Mapping[str, Any]) -> float:
     return float(parse.item(text, where, rules))
 
 
-def _tokens(text: str, name: str) -> float:
+def _cell(text: str, name: str) -> float:
     return _number(text, parse.option(name), parse.RULES[name])
 
 
@@ -186,15 +195,26 @@ def _free(text: str | None) -> list[str] | None:
 
 
 def _aim(system: System, objectives: Sequence[str] | None, limits: Mapping[str, str | None],
-         output_tokens: float) -> Aim:
+         output_tokens: float, load: str) -> Aim:
     """Objectives that can be had, and limits in s."""
     names = tuple(dict.fromkeys(objectives or OBJECTIVES))
     if len(names) > MOST_OBJECTIVES:
         raise InputError("--objective", f"{len(names)} objectives, expected at most {MOST_OBJECTIVES}")
     for name in names:
         _check_objective(system, name, output_tokens)
+        _check_known(f"--objective {name}", name, load)
     asked = {name: _number(text, parse.option(name), _POSITIVE) for name, text in limits.items() if text is not None}
+    for name in asked:
+        _check_known(parse.option(name), LIMITS[name], load)
     return Aim(names, {name: (LIMITS[name], value / 1e3) for name, value in asked.items()})
+
+
+def _check_known(where: str, name: str, load: str) -> None:
+    """Quantiles and saturation are known of a rate only, and goodput needs targets too."""
+    if METRICS[name].rate_only and load != "rate":
+        raise InputError(where, f"the {METRICS[name].title} is known for a rate only", "give --rate")
+    if name == "goodput_requests_s":
+        raise InputError(where, "a search takes no targets to count requests by", "limit --ttft-p90-ms instead")
 
 
 def _check_objective(system: System, name: str, output_tokens: float) -> None:
@@ -207,8 +227,8 @@ def _check_objective(system: System, name: str, output_tokens: float) -> None:
     if name == "joule_per_token" and system.chip.tdp_w is None:
         raise InputError(f"--objective {name}", f"the catalogue has no power for {system.chip.name}",
                          "choose another objective or chip")
-    if name == "tpot_s" and output_tokens == 1:
-        raise InputError("--objective tpot_s", "one output token has no time between tokens",
+    if name.startswith("tpot_") and output_tokens == 1:
+        raise InputError(f"--objective {name}", "one output token has no time between tokens",
                          "--objective usd_per_mtok --objective ttft_s")
 
 

@@ -19,7 +19,8 @@ from dse.search.study import Outcome
 
 MOST_ROWS = 20
 REASONS = {"memory": "device memory", "host_memory": "host memory", "rate": "the rate asked for",
-           "ttft_ms": "--ttft-ms", "tpot_ms": "--tpot-ms", "finite": "an objective without a value"}
+           "ttft_ms": "--ttft-ms", "tpot_ms": "--tpot-ms", "ttft_p90_ms": "--ttft-p90-ms",
+           "tpot_p90_ms": "--tpot-p90-ms", "finite": "an objective without a value"}
 _FREE = {"kv_offload": ("KV off", 1.0), "weight_offload": ("w off", 1.0), "l2": ("L2 MB", 1e6), "hbm": ("HBM", 1.0),
          "link": ("GB/s", 1e9)}
 """Heading and unit of a free variable's column."""
@@ -45,7 +46,8 @@ def search_page(result: Mapping[str, Any], written: Sequence[str]) -> Iterator[R
 def _chosen(search: Mapping[str, Any], member: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     metrics = member["metrics"]
     yield "plan", f"{_plan(member)} on {show.significant(metrics['gpus'])} devices, {_load(member)}"
-    for name in dict.fromkeys((*search["objectives"], "usd_per_mtok", "ttft_s", "tpot_s", "output_tok_s_per_gpu")):
+    for name in dict.fromkeys((*search["objectives"], *search["limits"], "usd_per_mtok", "ttft_s", "tpot_s",
+                               "output_tok_s_per_gpu")):
         yield METRICS[name].title, _figure(name, metrics[name])
     yield "bound by", ", ".join(f"{resource} ({phase})" for phase, resource in member["bound_by"].items())
 
@@ -97,11 +99,16 @@ def _short(name: str) -> str:
     """A metric with its unit, short enough for a column."""
     head = {"usd_per_mtok": "$/Mtok", "ttft_s": "TTFT ms", "tpot_s": "TPOT ms", "e2e_s": "E2E s",
             "output_tok_s": "tok/s", "output_tok_s_per_gpu": "tok/s/GPU"}
-    return head.get(name, name)
+    quantile = f"{name[:4].upper()} {name[5:8].upper()} ms" if _in_ms(name) else name
+    return head.get(name, quantile)
+
+
+def _in_ms(name: str) -> bool:
+    return name.startswith(("ttft_", "tpot_"))
 
 
 def _cell(name: str, value: Any) -> str:
-    return show.significant(value * 1e3 if value is not None and name in ("ttft_s", "tpot_s") else value)
+    return show.significant(value * 1e3 if value is not None and _in_ms(name) else value)
 
 
 def _figure(name: str, value: Any) -> str:

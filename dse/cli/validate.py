@@ -21,8 +21,9 @@ def validate(
                                                     "ctx, latency_ms) to show beside ours.")] = None,
     kind: Annotated[str, typer.Option(help="What to compare: end_to_end, gemm, attention, mla, moe, collective or "
                                            "all_to_all.")] = SERVING,
-    leave_out: Annotated[str | None, typer.Option(help="Fit the kernel laws anew without each row's shape, "
-                                                       "architecture or (moe) model.")] = None,
+    leave_out: Annotated[str | None, typer.Option(help="Fit anew without each row's shape, "
+                                                       "architecture or model (kernels); group, model or architecture "
+                                                       "(serving).")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a parity plot (HTML).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Exactly one JSON document.")] = False,
 ) -> None:
@@ -44,9 +45,17 @@ def validate(
 
 
 def _serving(data: Path | None, peers: Path | None, leave_out: str | None, plot: Path | None) -> dict[str, Any]:
-    if leave_out is not None:
-        raise InputError("--leave-out", "serving rows are not fitted here", "use it with --kind gemm, attention, ...")
-    return _document(data, peers, plot)
+    from dse.validation.peers import compare_peers, load_peers
+    from dse.validation.serving import LEAVE_OUT, serving_document
+
+    if leave_out is not None and leave_out not in LEAVE_OUT:
+        raise InputError("--leave-out", f"unknown value {leave_out!r}", nearest(leave_out, LEAVE_OUT))
+    if data is not None and not data.is_dir():
+        raise InputError(str(data), "is no folder; expected one that holds silicon_sample.csv")
+    others, empty = (None, 0) if peers is None else load_peers(peers)
+    document = serving_document(None if data is None else data / "silicon_sample.csv", leave_out, plot)
+    return {"schema": SCHEMA, **document, "peers": [] if others is None else compare_peers(others),
+            "peers_dropped": empty}
 
 
 def _kernels(kind: str, leave_out: str | None, plot: Path | None, data: Path | None,
@@ -62,31 +71,6 @@ def _kernels(kind: str, leave_out: str | None, plot: Path | None, data: Path | N
     if data is not None or peers is not None:
         raise InputError("--data" if data is not None else "--peers", f"is for --kind {SERVING}", "leave it out")
     return kernel_document(kind, leave_out, plot)
-
-
-def _document(data: Path | None, peers: Path | None, plot: Path | None = None) -> dict[str, Any]:
-    from dse.validation.peers import compare_peers, load_peers
-    from dse.validation.predict import predict
-    from dse.validation.silicon import load_silicon
-    from dse.validation.summary import by_group
-
-    if data is not None and not data.is_dir():
-        raise InputError(str(data), "is no folder; expected one that holds silicon_sample.csv")
-    rows, dropped = load_silicon(None if data is None else data / "silicon_sample.csv")
-    predicted = predict(rows)
-    if plot is not None:
-        from dse.validation.parity import write_parity
-
-        shown = rows.assign(label=rows["model"] + " " + rows["engine"], time_s=rows["tpot_s"],
-                            predicted_s=predicted["tpot_s"])
-        write_parity(plot, shown, "TPOT of serving")
-    everything = rows.assign(all="all")
-    others, empty = (None, 0) if peers is None else load_peers(peers)
-    return {
-        "schema": SCHEMA, "dropped": dropped, "rows": len(rows),
-        "groups": by_group(rows, predicted, KEYS), "all": by_group(everything, predicted, ["all"])[0],
-        "peers": [] if others is None else compare_peers(others), "peers_dropped": empty,
-    }
 
 
 def _show(document: dict[str, Any]) -> None:
@@ -109,12 +93,30 @@ def _show(document: dict[str, Any]) -> None:
         name = " ".join(group[k] for k in KEYS) if "model" in group else "all"
         table.add_row(name, str(tpot["rows"]), *(f"{100 * s:.0f}" for s in shares))
     console.print(table)
-    console.print("TTFT is the mean of a steady closed loop; the benchmarks start all users at once and include that "
-                  "transient, so TTFT is low here.")
+    cycle = document["all"]["cycle"]
+    console.print(f"Time of a closed-loop cycle (the inverse of throughput): {100 * cycle['mape']:.1f} % mean, "
+                  f"{100 * cycle['median']:.1f} % median.")
+    if document["coverage"]:
+        _show_coverage(console, document["coverage"])
     if document["peers"]:
         _show_peers(console, document["peers"])
         if document["peers_dropped"]:
             console.print(f"{document['peers_dropped']} of their rows have no latency and are left out.")
+
+
+def _show_coverage(console: Any, groups: list[dict[str, Any]]) -> None:
+    """Share of measurements inside the 80 % intervals, by group."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, padding=(0, 1), title="Measurements inside 80 % intervals, %")
+    for head in ("group (not used for its interval)", "rows", "TPOT", "TTFT"):
+        table.add_column(head, justify="left" if head.startswith("group") else "right")
+    rows = sum(g["rows"] for g in groups)
+    whole = {m: sum(g[m] * g["rows"] for g in groups) / rows for m in ("tpot", "ttft")}
+    for group in [*groups, {"group": "all", "rows": rows, **whole}]:
+        table.add_row(group["group"], str(group["rows"]), f"{100 * group['tpot']:.0f}", f"{100 * group['ttft']:.0f}")
+    console.print(table)
 
 
 def _show_peers(console: Any, peers: list[dict[str, Any]]) -> None:

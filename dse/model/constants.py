@@ -121,7 +121,7 @@ class CollectiveConstants:
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """All constants of one chip with one kernel library."""
+    """All constants of one chip with one kernel library; `measured` names the laws it has constants of its own for."""
 
     gemm: GemmConstants
     quant: Mapping[str, QuantConstants]
@@ -132,6 +132,7 @@ class Kernels:
     experts: ExpertConstants
     elementwise: ElementwiseConstants
     collectives: CollectiveConstants
+    measured: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

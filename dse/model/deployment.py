@@ -97,6 +97,10 @@ def _check_splits(d: Deployment) -> None:
     if np.any(np.asarray(d.pp) > d.model.depth):
         raise InputError("parallelism.pp", f"{_text(d.pp)} stages for {d.model.depth} layers of {d.model.name}",
                          f"use at most {d.model.depth}")
+    prefill = d.plan.pools.prefill
+    if prefill is not None and np.any(np.asarray(prefill) >= d.dp):
+        raise InputError("pools.prefill", f"{_text(prefill)} of {_text(d.dp)} replicas leave none to decode",
+                         "raise dp or lower it")
     if np.any(np.asarray(d.ep) > 1):
         _check_experts(d)
 

@@ -32,6 +32,7 @@ def evaluation_document(e: Evaluation) -> dict[str, Any]:
         "plan": resolved_plan(e),
         "traffic": traffic_document(e.traffic),
         "metrics": {name: plain(value) for name, value in e.metrics.items()},
+        "intervals": {name: [plain(low), plain(high)] for name, (low, high) in e.intervals.items()},
         "memory": {name: plain(value) for name, value in e.memory.items()},
         "memory_capacity": plain(e.system.chip.memory_bytes),
         "host_memory_capacity": None if e.system.node.host is None else plain(e.system.node.host.memory_bytes),

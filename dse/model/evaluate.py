@@ -16,8 +16,8 @@ from dse.model.architecture import Model
 from dse.model.deployment import Deployment, deploy
 from dse.model.memory import total
 from dse.model.metrics import METRICS
-from dse.model.open_loop import SCORES
 from dse.model.money import meter_power, usd_per_device_hour
+from dse.model.open_loop import SCORES
 from dse.model.serving import Served, request_overhead, serve
 from dse.model.spans import RESOURCES, Charges, Span, attribute
 from dse.model.system import System
@@ -57,6 +57,13 @@ class Evaluation:
         """Charged seconds by (operation, resource); they sum to the phase."""
         return attribute(self.spans[phase])
 
+    @property
+    def intervals(self) -> dict[str, tuple[Number, Number]]:
+        """80 % interval of each uncertain metric: (low, high)."""
+        from dse.model.intervals import intervals
+
+        return intervals(self)
+
     def bound_by(self, phase: str) -> str:
         """The resource charged most in a phase (of a single plan)."""
         sums = {r: sum(float(v) for (_, name), v in self.breakdown(phase).items() if name == r) for r in RESOURCES}
@@ -95,7 +102,8 @@ def _metrics(d: Deployment, traffic: Traffic, s: Served) -> dict[str, Number | N
         "ttft_s": s.ttft, "tpot_s": s.tpot, "e2e_s": s.e2e, "output_tok_s": tokens,
         "output_tok_s_per_gpu": tokens / d.gpus, "requests_s": s.requests,
         "batch": s.batch, "kv_slots": s.slots, "gpus": d.gpus, "prefill_s": s.prompt.time,
-        "decode_step_s": s.step.time, "prompt_work_s": s.prompt_work, **_spread(d, traffic, s), **_money(d, traffic, s, tokens)}
+        "decode_step_s": s.step.time, "prompt_work_s": s.prompt_work, **_spread(d, traffic, s),
+        **_money(d, traffic, s, tokens)}
     return {name: None if value is None else _scalar(value) for name, value in out.items()}
 
 
@@ -109,8 +117,13 @@ def _spread(d: Deployment, traffic: Traffic, s: Served) -> dict[str, Number | No
     for name, latency, shift in (("ttft", loop.ttft, late), ("tpot", loop.tpot, 0.0), ("e2e", loop.e2e, late)):
         for quantile, score in SCORES.items():
             out[f"{name}_{quantile}_s"] = where(steady, latency.quantile(score) + shift, np.inf)
-    targets = traffic.ttft_target, traffic.tpot_target
-    good = None if None in targets else where(steady, loop.goodput(traffic.rate, targets[0] - late, targets[1]), 0.0)
+        if name == "tpot":
+            out |= {k: where(traffic.output_tokens > 1, v, np.nan) for k, v in out.items() if k.startswith("tpot")}
+    good = None
+    if traffic.ttft_target is not None and traffic.tpot_target is not None:
+        # an answer of one token has no time per token to miss
+        tpot = where(traffic.output_tokens > 1, traffic.tpot_target, 1e6)
+        good = where(steady, loop.goodput(traffic.rate, traffic.ttft_target - late, tpot), 0.0)
     return {**out, "goodput_requests_s": good}
 
 

@@ -131,3 +131,13 @@ class Economics:
     building_life_years: Number
     utilisation: Number
     facts: Mapping[str, Fact] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """Spreads of logarithms: laws by (name, "measured" or "unmeasured"), serving by (engine, metric), and what an
+    unverified figure adds."""
+
+    laws: Mapping[str, Mapping[str, float]]
+    serving: Mapping[str, Mapping[str, float]]
+    unverified: float

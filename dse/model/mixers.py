@@ -61,9 +61,9 @@ def seen_keys(mixer: SoftmaxAttention, decode: Decode) -> Number:
 
 
 def prompt_pairs(mixer: SoftmaxAttention, prompt: Prompt) -> Number:
-    """(query, key) pairs of a prompt's new positions."""
+    """(query, key) pairs of a prompt's new positions, on average over prompts of uneven length."""
     if mixer.window is None:
-        return causal_pairs(prompt.tokens, prompt.keys)
+        return causal_pairs(prompt.tokens, prompt.keys) * prompt.unevenness
     if mixer.chunked:
         past = prompt.keys - prompt.tokens
         return chunked_prefix_pairs(prompt.keys, mixer.window) - chunked_prefix_pairs(past, mixer.window)
@@ -120,8 +120,8 @@ def _latent_decode(mixer: LatentAttention, d: Deployment, decode: Decode, heads:
     n, tokens = decode.sequences, decode.tokens
     keys = (decode.context if limit is None else minimum(decode.context, limit)) / d.cp
     yield projection(d, "absorb", tokens / d.cp, heads * mixer.kv_lora, mixer.nope_dim, warmth)
-    yield kernels.latent_decode(d.system, "attention", n, heads * decode.new, mixer.kv_lora, mixer.rope_dim, keys, d.formats.kv,
-                                warmth)
+    yield kernels.latent_decode(d.system, "attention", n, heads * decode.new, mixer.kv_lora, mixer.rope_dim, keys,
+                                d.formats.kv, warmth)
     moved = tokens * heads * (2 * mixer.kv_lora + mixer.rope_dim)
     for kind in ("all_gather", "reduce_scatter"):
         yield collective(d.system, "attention.io.peer", kind, d.cp, moved, d.tp * d.cp)
@@ -133,7 +133,7 @@ def _latent_prompt(mixer: LatentAttention, d: Deployment, prompt: Prompt, heads:
     """Keys and values of all heads made from the latent, then attention as with as many KV heads."""
     p, queries = prompt.prompts, prompt.tokens / d.cp
     qk, v = mixer.nope_dim + mixer.rope_dim, mixer.v_dim
-    pairs = causal_pairs(prompt.tokens, prompt.keys) if limit is None else windowed_pairs(
+    pairs = causal_pairs(prompt.tokens, prompt.keys) * prompt.unevenness if limit is None else windowed_pairs(
         prompt.tokens, prompt.keys, limit)
     yield projection(d, "absorb", p * prompt.keys, heads * (mixer.nope_dim + v), mixer.kv_lora, warmth)
     nbytes = p * (queries * heads * (qk + v) * 4 + prompt.keys * (mixer.kv_lora + mixer.rope_dim) * 4)
@@ -153,7 +153,7 @@ def _indexer(mixer: LatentAttention, d: Deployment, it: Iteration, warmth: Warmt
         pairs = pairs + it.decode.tokens * it.decode.context
         read = read + it.decode.sequences * it.decode.context * dim
     if it.prompt:
-        pairs = pairs + it.prompt.prompts * causal_pairs(it.prompt.tokens, it.prompt.keys)
+        pairs = pairs + it.prompt.prompts * causal_pairs(it.prompt.tokens, it.prompt.keys) * it.prompt.unevenness
         read = read + it.prompt.prompts * it.prompt.keys * dim
     g, e = d.system.kernels.gemm, d.system.kernels.elementwise
     flops, nbytes = 2 * pairs * heads * dim / d.cp, read / d.cp

@@ -14,7 +14,6 @@ from dse.model.spans import Span, op, seq
 from dse.model.steps import chunk_of, chunking, iteration, prefill
 from dse.plan.traffic import Traffic
 
-
 FEW = 0.125
 """Share of the batch at which the decode step's chord starts."""
 LEAST = 1e-15
@@ -76,17 +75,22 @@ def _mixed_work(d: Deployment, requests: Requests, base: Number, slope: Number, 
     """
     chunks, _ = chunking(d, requests.new, batch)
     room = prompts_in_room(prompt_budget(d), CROWD * batch, requests.new)
-    together = maximum(minimum(batch / requests.steps, room), 1.0)
-    chunk = chunk_of(requests.new, chunks, together, requests.prompt - requests.new)
     share = requests.output / maximum(requests.output, batch / room)
     beside = maximum((batch - 1) * share, FEW)
     decode = Decode(beside, requests.context, 1 + d.plan.chance.draft_tokens)
-    added = iteration(d, decode, chunk).time - (base + slope * beside)
-    return chunks * maximum(added, LEAST) / together / d.pp
+
+    def added(prompts: Number) -> Number:
+        chunk = chunk_of(requests.new, chunks, prompts, requests.prompt - requests.new, 1 + requests.prompt_cv2)
+        return maximum(iteration(d, decode, chunk).time - (base + slope * beside), LEAST) / prompts
+
+    each = added(maximum(minimum(batch / requests.steps, room), 1.0))
+    if d.plan.placement.uses_host:       # one prompt may hide behind the host link's stream, a budget of them cannot
+        each = maximum(each, added(maximum(room, 1.0)))
+    return chunks * each / d.pp
 
 
 def _prompt_work(d: Deployment, requests: Requests, prompt: Span, batch: Number) -> Number:
     """What a further prompt adds to an iteration of prompts only, of which `batch` or the budget allows no more."""
     together = maximum(minimum(prompt_budget(d) / requests.new, batch), 2.0)
-    several = prefill(d, requests.new, together, requests.prompt - requests.new)
+    several = prefill(d, requests.new, together, requests.prompt - requests.new, 1 + requests.prompt_cv2)
     return maximum(several.time - prompt.time, LEAST) / (together - 1)

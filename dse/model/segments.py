@@ -23,11 +23,15 @@ class Decode:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`prompts` chunks of `tokens` new positions each, the last at position `keys`."""
+    """`prompts` chunks of `tokens` new positions each, the last at position `keys`.
+
+    unevenness: mean square of the prompts' lengths over the square of their mean.
+    """
 
     prompts: Number
     tokens: Number
     keys: Number
+    unevenness: Number = 1.0
 
 
 @dataclass(frozen=True, slots=True)

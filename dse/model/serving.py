@@ -9,12 +9,13 @@ import numpy as np
 
 from dse.equations.num import Number, clip, maximum, minimum, where
 from dse.equations.speculation import speculative_steps, tokens_per_step
+from dse.errors import InputError
 from dse.model.batching import Batching, Phases, Requests
 from dse.model.closed_loop import Overheads, closed_loop
 from dse.model.collectives import collective
 from dse.model.deployment import Deployment
 from dse.model.memory import Footprint, footprint, sequence_bytes
-from dse.model.open_loop import OpenLoop, open_loop
+from dse.model.open_loop import OpenLoop, Spread, open_loop
 from dse.model.phases import Fitted, decode_step, fitted, prompt_budget, requests_of
 from dse.model.spans import Span
 from dse.model.steps import chunking, prefill
@@ -52,7 +53,7 @@ def serve(d: Deployment, traffic: Traffic, open_grid: bool = False) -> Served:
     """The answer for the traffic's kind of load; `open_grid`: see `evaluate`."""
     kind, _ = traffic.load
     requests = requests_of(d, traffic)
-    prompt = prefill(d, requests.new, past=requests.prompt - requests.new)
+    prompt = prefill(d, requests.new, past=requests.prompt - requests.new, unevenness=1 + requests.prompt_cv2)
     _, tokens = chunking(d, requests.new, 0.0)
     memory = footprint(d, requests.context, tokens, 1.0)
     law: Any = {"batch": _batch, "concurrency": _closed, "rate": _open}[kind]
@@ -68,6 +69,8 @@ def _per_token(stay: Number, traffic: Traffic) -> Number:
 def _batch(d: Deployment, traffic: Traffic, requests: Requests, prompt: Span, memory: Footprint,
            open_grid: bool) -> Served:
     """B sequences always decoding: every finished one is replaced, and its prompt stops the others."""
+    if d.plan.pools.prefill is not None:
+        raise InputError("pools.prefill", "a fixed batch has no pools", "give a concurrency or a rate")
     batch = traffic.batch
     step = decode_step(d, requests, batch)
     steps = speculative_steps(traffic.output_tokens, _tokens_each(d))
@@ -112,7 +115,8 @@ def _open(d: Deployment, traffic: Traffic, requests: Requests, prompt: Span, mem
     stay = where(loop.load < 1, loop.tpot.mean * (requests.output - 1), np.inf)
     served = minimum(rate, loop.saturation) * streams
     s = _served(d, traffic, memory, prompt, f, loop.ttft.mean + late, stay, loop.batch, served)
-    return replace(s, saturation=_scalar(loop.saturation * streams), latencies=loop)
+    tpot = Spread(loop.tpot.mean / _tokens_each(d), loop.tpot.deviation / _tokens_each(d))
+    return replace(s, saturation=_scalar(loop.saturation * streams), latencies=replace(loop, tpot=tpot))
 
 
 def _served(d: Deployment, traffic: Traffic, memory: Footprint, prompt: Span, f: Fitted, ttft: Number, stay: Number,

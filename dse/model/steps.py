@@ -77,18 +77,20 @@ def chunking(d: Deployment, tokens: Number, decoding: Number) -> tuple[Number, N
     return chunks, tokens / chunks
 
 
-def chunk_of(tokens: Number, chunks: Number, prompts: Number = 1.0, past: Number = 0.0) -> Prompt:
+def chunk_of(tokens: Number, chunks: Number, prompts: Number = 1.0, past: Number = 0.0,
+             unevenness: Number = 1.0) -> Prompt:
     """The average chunk of prompts: its keys are those of the middle one, which keeps the sum of pairs exact.
 
     past: keys that were cached before the prompt's first chunk.
     """
-    return Prompt(prompts, tokens / chunks, past + tokens / chunks * (chunks + 1) / 2)
+    return Prompt(prompts, tokens / chunks, past + tokens / chunks * (chunks + 1) / 2, unevenness)
 
 
-def prefill(d: Deployment, tokens: Number, prompts: Number = 1.0, past: Number = 0.0) -> Span:
+def prefill(d: Deployment, tokens: Number, prompts: Number = 1.0, past: Number = 0.0,
+            unevenness: Number = 1.0) -> Span:
     """Prompts without decodes on a replica: their chunks follow each other through the pipeline stages."""
     chunks, _ = chunking(d, tokens, 0.0)
-    it = Iteration(prompt=chunk_of(tokens, chunks, prompts, past))
+    it = Iteration(prompt=chunk_of(tokens, chunks, prompts, past, unevenness))
     warmth = warmth_between_iterations(d)
     work = all_layers(d, it, warmth)
     stage = times(slowest_stage_share(d.model.depth, d.pp) / d.pp, work)

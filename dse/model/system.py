@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dse.equations.num import Number, minimum
 from dse.errors import InputError
 from dse.model.constants import Engine, Kernels, QuantConstants
-from dse.model.machine import Chip, Economics, Node
+from dse.model.machine import Chip, Economics, Node, Uncertainty
 from dse.plan.formats import compute_rate, pairwise, per_format
 
 FALLBACK = {"fp4": ("fp4", "fp8", "bf16", "fp16"), "fp8": ("fp8", "bf16", "fp16"), "int8": ("int8", "bf16", "fp16"),
@@ -24,6 +24,7 @@ class System:
     kernels: Kernels
     engine: Engine
     economics: Economics
+    uncertainty: Uncertainty
     usd_per_gpu_hour: Number | None = None
     cost_basis: str = "owned"
 

@@ -24,7 +24,7 @@ from dse.plan.cells import cell, check_cell, check_cells
 from dse.plan.formats import ACTIVATIONS, KV, WEIGHTS
 
 LAYER_WEIGHTS = ("attention_weights", "mlp_weights", "expert_weights")
-"""Weights of the layers; the short names `weights` and `weight_offload` mean these and leave the embedding alone."""
+"""Weights of the layers: the group `weights` of formats, which leaves the embedding as the checkpoint has it."""
 WEIGHT_OBJECTS = (*LAYER_WEIGHTS, "embedding")
 """Members of the group `weights` of a placement."""
 PLACED = (*WEIGHT_OBJECTS, "kv")

@@ -14,6 +14,7 @@ from dse.plan.cells import known_keys
 from dse.plan.fields import (
     LAYER_WEIGHTS,
     STREAMING,
+    WEIGHT_OBJECTS,
     Batching,
     Chance,
     Edge,
@@ -63,7 +64,7 @@ class Plan(Fields):
                  queueing: Queueing | None = None) -> None:
         splits = {"tp": tp, "pp": pp, "dp": dp, "ep": ep, "cp": cp}
         kinds = {**dict.fromkeys(LAYER_WEIGHTS, weights), "kv": kv, "activations": activations}
-        away = {**dict.fromkeys(LAYER_WEIGHTS, weight_offload), "kv": kv_offload}
+        away = {**dict.fromkeys(WEIGHT_OBJECTS, weight_offload), "kv": kv_offload}
         rows = {name: {"host": share} for name, share in away.items() if share is not None}
         super().__init__(
             formats=_updated(formats or Formats(), kinds),

@@ -61,7 +61,8 @@ def result_document(space: Space, request: Request, outcome: Outcome) -> dict[st
 
 def _search(space: Space, request: Request, outcome: Outcome) -> dict[str, Any]:
     traffic = {"input_tokens": space.input_tokens, "output_tokens": space.output_tokens,
-               space.load: space.loads.tolist(), "arrival_cv2": space.arrival_cv2}
+               space.load: space.loads.tolist(), "arrival_cv2": space.arrival_cv2, "input_cv2": space.input_cv2,
+               "output_cv2": space.output_cv2}
     return {
         "model": space.model.name, "hardware": space.system.name, "gpus": space.gpus,
         "engine": space.system.engine.name,

@@ -67,6 +67,8 @@ class Space:
     output_tokens: float
     arrival_cv2: float
     free: tuple[Free, ...]
+    input_cv2: float = 0.0
+    output_cv2: float = 0.0
 
     @property
     def size(self) -> int:
@@ -101,14 +103,16 @@ class Space:
         """The traffic at one or many values of the load (of another `kind` if given)."""
         given = {kind or self.load: load}
         return Traffic(self.input_tokens, self.output_tokens, batch=given.get("batch"),
-                       concurrency=given.get("concurrency"), rate=given.get("rate"), arrival_cv2=self.arrival_cv2)
+                       concurrency=given.get("concurrency"), rate=given.get("rate"), arrival_cv2=self.arrival_cv2,
+                       input_cv2=self.input_cv2, output_cv2=self.output_cv2)
 
     def document(self) -> dict[str, Any]:
         """The space as plain values; two spaces with one document are the same."""
         return {
             "model": self.model.name, "hardware": self.system.name, "gpus": self.gpus,
             "engine": self.system.engine.name, "input_tokens": self.input_tokens, "output_tokens": self.output_tokens,
-            "arrival_cv2": self.arrival_cv2, self.load: self.loads.tolist(), "weights": list(self.weights),
+            "arrival_cv2": self.arrival_cv2, "input_cv2": self.input_cv2, "output_cv2": self.output_cv2,
+            self.load: self.loads.tolist(), "weights": list(self.weights),
             "kv": list(self.kv), "cp": sorted({int(c) for c in self.splits[:, 4]}),
             "free": {v.name: [v.low, v.high] for v in self.free},
             "figures": _digest({"model": asdict(self.model), "system": asdict(self.system)}),
@@ -123,11 +127,12 @@ def _digest(parts: Mapping[str, Any]) -> str:
 def make_space(model: Model, system: System, *, gpus: int, load: str, loads: Sequence[float],
                input_tokens: float, output_tokens: float, arrival_cv2: float = 1.0,
                weights: Sequence[str | None] = (None,), kv: Sequence[str | None] = (None,), cp: Sequence[int] = (1,),
-               free: Sequence[str] | None = None, trials: int = 1) -> Space:
+               free: Sequence[str] | None = None, trials: int = 1, input_cv2: float = 0.0,
+               output_cv2: float = 0.0) -> Space:
     """The space of all plans on up to `gpus` devices; `free` None: the offload ratios, where there is a host."""
     space = Space(model, system, gpus, enumerate_splits(model, system, gpus, cp), _once(weights), _once(kv), load,
                   np.unique(np.asarray(loads, dtype=float)), input_tokens, output_tokens, arrival_cv2,
-                  _free_variables(system, free))
+                  _free_variables(system, free), input_cv2, output_cv2)
     _check_size(space, trials)
     for name in (*space.weights, *space.kv):                 # refuse bad formats and loads before any work
         Plan(kv=name)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from dse.catalogue.models import load_model
 from dse.catalogue.systems import load_system
 from dse.equations.roofline import roofline
+from dse.model.constants import Engine
 from dse.model.evaluate import evaluate
+from dse.model.intervals import SCORE
 from dse.model.parameters import cache_elements_per_token, matrix_elements
 from dse.model.system import System, peak
 from dse.plan.formats import element_bytes
 from dse.plan.plan import Plan
 from dse.plan.traffic import Traffic
 
+COLUMNS = ("tpot_s", "ttft_s", "roofline_s", "prompt_work_s", "spread")
 WAVES = 10
 """Prompts per user: the public harness sends ten times as many as users, all starting at once."""
 DRAWN_CV2 = 0.0642**2
 """Lengths drawn uniformly from 0.8 to 1 of the nominal one, as the public harness and vLLM's own do."""
-GROUP = ("model", "chip", "engine", "weights", "tp")
+GROUP = ("model", "chip", "engine", "weights", "tp", "public")
 
 
 def kv_format(model: str, engine: str, weights: str) -> str:
@@ -32,19 +38,28 @@ def kv_format(model: str, engine: str, weights: str) -> str:
     return "fp8" if quantised and (model == "llama-3.1-70b" or engine == "trtllm") else "bf16"
 
 
-def predict(rows: pd.DataFrame) -> pd.DataFrame:
-    """`tpot_s` and `ttft_s` predicted for each row, and `roofline_s`: TPOT by datasheet peaks alone."""
-    out = pd.DataFrame(index=rows.index, columns=["tpot_s", "ttft_s", "roofline_s"], dtype=float)
+def predict(rows: pd.DataFrame, engines: Mapping[str, Engine] | None = None) -> pd.DataFrame:
+    """`tpot_s` and `ttft_s` predicted for each row, and `roofline_s`: TPOT by datasheet peaks alone.
+
+    Beside them `prompt_work_s` of one prompt, and `spread`: what the interval of TPOT gives its logarithm. `engines`
+    replace the catalogue's, as a fit of their overheads does.
+    """
+    out = pd.DataFrame(index=rows.index, columns=list(COLUMNS), dtype=float)
     for _, group in rows.groupby(list(GROUP)):
-        out.loc[group.index] = _group(group)
+        out.loc[group.index] = _group(group, engines)
     return out
 
 
-def _group(rows: pd.DataFrame) -> np.ndarray:
-    """The three predictions of rows that share model, chip, engine, weights and tp."""
+def _group(rows: pd.DataFrame, engines: Mapping[str, Engine] | None) -> np.ndarray:
+    """Predictions of rows that share model, chip, engine, weights, tp and origin."""
     model_name, chip, engine, weights = (str(rows[name].iloc[0]) for name in GROUP[:4])
     tp = int(rows["tp"].iloc[0])
     model, system = load_model(model_name), load_system(chip, gpus=tp, engine=engine)
+    if engines is not None:
+        system = replace(system, engine=engines[engine])
+    if weights != "bf16" and not rows["public"].iloc[0]:
+        # these runs quantise a 16-bit checkpoint (their model path says so), hence activations as they come
+        system = replace(system, engine=replace(system.engine, fused_quantisation=False))
     kv = kv_format(model_name, engine, weights)
     drawn = np.where(rows["public"] | (engine == "vllm"), DRAWN_CV2, 0.0)
     traffic = Traffic(rows["isl_tokens"].to_numpy(), rows["osl_tokens"].to_numpy(),
@@ -52,7 +67,8 @@ def _group(rows: pd.DataFrame) -> np.ndarray:
     e = evaluate(model, system, Plan(tp=tp, weights=weights, kv=kv), traffic)
     elements = matrix_elements(model) + model.vocab * model.hidden
     plain = _roofline_step(system, elements, cache_elements_per_token(model), traffic, weights, kv, tp)
-    columns = (e.metrics["tpot_s"], e.metrics["ttft_s"], plain)
+    spread = np.log(np.asarray(e.intervals["tpot_s"][1]) / e.metrics["tpot_s"]) / SCORE
+    columns = (e.metrics["tpot_s"], e.metrics["ttft_s"], plain, e.metrics["prompt_work_s"], spread)
     return np.stack([np.broadcast_to(np.asarray(c), len(rows)) for c in columns], axis=1)
 
 
@@ -61,5 +77,19 @@ def _roofline_step(system: System, elements: float, cached: float, traffic: Traf
     """A decode step at datasheet peaks: all weights and caches once, all products, no overhead, no prompts."""
     users = traffic.concurrency
     flops = 2.0 * elements * users / tp
-    nbytes = (elements * element_bytes(weights) + users * (traffic.input_tokens + traffic.output_tokens / 2) * cached * element_bytes(kv)) / tp
+    held = users * (traffic.input_tokens + traffic.output_tokens / 2) * cached
+    nbytes = (elements * element_bytes(weights) + held * element_bytes(kv)) / tp
     return roofline(flops, nbytes, peak(system.chip, weights, weights), system.chip.memory_bandwidth)  # type: ignore[no-any-return]
+
+
+def without_cached_prompts(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Rows but for groups that cannot have computed their prompts, and how many rows those held.
+
+    In most rows of such a group (model, chip, engine) the users' prompts need more engine time than the measured
+    cycle has, by kernel times that no serving row was used for: a prefix cache answered for the prompts.
+    """
+    work = rows["concurrency"] * predict(rows)["prompt_work_s"]
+    impossible = work > rows["ttft_s"] + rows["osl_tokens"] * rows["tpot_s"]
+    share = impossible.groupby([rows[name] for name in ("model", "chip", "engine")]).transform("mean")
+    kept = rows[share <= 0.5]
+    return kept.reset_index(drop=True), len(rows) - len(kept)

@@ -29,7 +29,7 @@ def summarise(predicted: pd.Series[float], measured: pd.Series[float]) -> ErrorS
 
 
 def by_group(rows: pd.DataFrame, predicted: pd.DataFrame, keys: list[str]) -> list[dict[str, Any]]:
-    """Errors of TPOT and TTFT in each group of rows, and of the plain roofline's TPOT."""
+    """Errors of TPOT, TTFT and the cycle of the closed loop in each group of rows, and of the plain roofline's TPOT."""
     out = []
     for key, group in rows.groupby(keys):
         own = predicted.loc[group.index]
@@ -37,6 +37,8 @@ def by_group(rows: pd.DataFrame, predicted: pd.DataFrame, keys: list[str]) -> li
             **dict(zip(keys, key if isinstance(key, tuple) else (key,), strict=True)),
             "tpot": asdict(summarise(own["tpot_s"], group["tpot_s"])),
             "ttft": asdict(summarise(own["ttft_s"], group["ttft_s"])),
+            "cycle": asdict(summarise(own["ttft_s"] + group["osl_tokens"] * own["tpot_s"],
+                                      group["ttft_s"] + group["osl_tokens"] * group["tpot_s"])),
             "roofline_tpot": asdict(summarise(own["roofline_s"], group["tpot_s"])),
         })
     return out
