@@ -224,3 +224,13 @@ def test_a_collective_takes_what_its_law_says(nbytes: float) -> None:
     assert collective(EIGHT, "x", "all_gather", 8.0, nbytes).time == pytest.approx(expected, rel=1e-12)
     assert collective(EIGHT, "x", "all_reduce", 8.0, nbytes).time >= law.in_switch_wire(8, nbytes) / bandwidth
     assert collective(EIGHT, "x", "all_reduce", 1.0, nbytes).time == 0
+
+
+@pytest.mark.parametrize("load", LOADS, ids=lambda load: next(iter(load)))
+def test_placing_nothing_in_host_memory_changes_no_figure(load: dict[str, float]) -> None:
+    model, system = load_model("llama-3.1-8b"), load_system("h100_sxm")
+    plain, none = (evaluate(model, system, plan, Traffic(**load)).metrics
+                   for plan in (Plan(), Plan(kv_offload=0.0, weight_offload=0.0)))
+    assert {k for k, v in none.items() if v is None} == {k for k, v in plain.items() if v is None}
+    assert [v for v in none.values() if v is not None] == pytest.approx(
+        [v for v in plain.values() if v is not None], rel=1e-12)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -29,7 +30,7 @@ def evaluation_page(e: Evaluation, explain: bool, settings: Mapping[str, str],
     """Everything about one plan."""
     yield from _header(e, settings, source)
     yield from _infeasible(e)
-    yield show.heading("Speed")
+    yield show.heading("Speed (in brackets: 80 % intervals)")
     yield show.pairs(_speed(e))
     if e.traffic.rate is not None:
         yield show.heading("Latency over requests")
@@ -98,13 +99,26 @@ def _infeasible(e: Evaluation) -> Iterator[RenderableType]:
     yield Text("what would fix it: " + ("; or ".join(found) if found else "no single change that was tried"))
 
 
+def _between(ends: Mapping[str, tuple[Number, Number]], name: str, shown: Callable[[Number], str]) -> str:
+    """The 80 % interval of a metric, where it has one."""
+    if name not in ends or not all(np.isfinite(end) for end in ends[name]) or ends[name][0] == ends[name][1]:
+        return ""
+    low, high = ends[name]
+    return f" ({shown(low)} to {shown(high)})"
+
+
 def _speed(e: Evaluation) -> Iterator[tuple[str, str]]:
-    m = e.metrics
-    yield "time to first token", f"{show.seconds(m['ttft_s'])} (TTFT, mean, waiting included)"
-    yield "time per output token", f"{per_token(e, 4)} (TPOT, mean)"
-    yield "time to last token", show.seconds(m["e2e_s"])
+    m, ends = e.metrics, e.intervals
+
+    def between(name: str, shown: Callable[[Number], str] = show.seconds) -> str:
+        return _between(ends, name, shown)
+
+    yield "time to first token", f"{show.seconds(m['ttft_s'])}{between('ttft_s')} TTFT, mean, waiting included"
+    yield "time per output token", f"{per_token(e, 4)}{between('tpot_s')} TPOT, mean"
+    yield "time to last token", f"{show.seconds(m['e2e_s'])}{between('e2e_s')}"
     per_gpu = show.significant(m["output_tok_s_per_gpu"])
-    yield "output throughput", f"{show.significant(m['output_tok_s'])} tok/s, {per_gpu} tok/s per GPU"
+    flow = between("output_tok_s", show.significant)
+    yield "output throughput", f"{show.significant(m['output_tok_s'])}{flow} tok/s, {per_gpu} tok/s per GPU"
     yield "requests", f"{show.significant(m['requests_s'])} requests/s"
     most, good, t = m["saturation_requests_s"], m["goodput_requests_s"], e.traffic
     if most is not None:
@@ -172,8 +186,10 @@ def _money(e: Evaluation) -> Iterator[tuple[str, str]]:
     if m["usd_per_hour"] is None:
         yield "cost", f"{show.UNKNOWN}: {missing_price(system)}"
     else:
-        yield "deployment", f"{show.significant(m['usd_per_hour'])} USD/h, {cost_basis(system)}"
-        yield "output tokens", f"{show.significant(m['usd_per_mtok'])} USD/Mtok, every cost on them"
+        ends = e.intervals
+        hour, token = (_between(ends, name, show.significant) for name in ("usd_per_hour", "usd_per_mtok"))
+        yield "deployment", f"{show.significant(m['usd_per_hour'])}{hour} USD/h, {cost_basis(system)}"
+        yield "output tokens", f"{show.significant(m['usd_per_mtok'])}{token} USD/Mtok, every cost on them"
         yield "all tokens", f"{show.significant(m['usd_per_mtok_total'])} USD/Mtok"
         split = (f"{show.significant(m['usd_per_mtok_input'])} USD/Mtok input, "
                  f"{show.significant(m['usd_per_mtok_output'])} USD/Mtok output")

@@ -48,7 +48,9 @@ def _chosen(search: Mapping[str, Any], member: Mapping[str, Any]) -> Iterator[tu
     yield "plan", f"{_plan(member)} on {show.significant(metrics['gpus'])} devices, {_load(member)}"
     for name in dict.fromkeys((*search["objectives"], *search["limits"], "usd_per_mtok", "ttft_s", "tpot_s",
                                "output_tok_s_per_gpu")):
-        yield METRICS[name].title, _figure(name, metrics[name])
+        ends = member["intervals"].get(name)
+        between = f", 80 %: {_figure(name, ends[0])} to {_figure(name, ends[1])}" if ends and None not in ends else ""
+        yield METRICS[name].title, _figure(name, metrics[name]) + between
     yield "bound by", ", ".join(f"{resource} ({phase})" for phase, resource in member["bound_by"].items())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dse.equations.batching import prompts_in_room
-from dse.equations.num import Number, maximum, minimum
+from dse.equations.num import Number, maximum, minimum, where
 from dse.equations.speculation import speculative_step, speculative_steps, tokens_per_step
 from dse.model.batching import Phases, Requests
 from dse.model.deployment import Deployment
@@ -85,7 +85,7 @@ def _mixed_work(d: Deployment, requests: Requests, base: Number, slope: Number, 
 
     each = added(maximum(minimum(batch / requests.steps, room), 1.0))
     if d.plan.placement.uses_host:       # one prompt may hide behind the host link's stream, a budget of them cannot
-        each = maximum(each, added(maximum(room, 1.0)))
+        each = where(d.plan.placement.host_shares > 0, maximum(each, added(maximum(room, 1.0))), each)
     return chunks * each / d.pp
 
 

@@ -71,8 +71,13 @@ class Placement:
 
     @property
     def uses_host(self) -> bool:
-        """Whether anything is placed in host memory."""
+        """Whether any row names host memory."""
         return any("host" in row for row in self.rows.values())
+
+    @property
+    def host_shares(self) -> Number:
+        """Sum of all shares in host memory: above 0 where something is there."""
+        return sum((self.share(name, "host") for name in self.rows), 0.0)
 
 
 def _check_row(row: object, where: str) -> dict[str, Number]:
