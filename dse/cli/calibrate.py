@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dse.errors import EnvironmentProblem, InputError, nearest
+from dse.whole_file import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,9 +54,18 @@ def calibrate(
         _calibrate(measured, chip, kind, output)
 
 
+def _save(path: Path, text: str) -> None:
+    """A calibration file, in its folder, whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise InputError(str(path), f"cannot be written ({problem.strerror})", "expected a folder") from None
+    write_whole(path, text.encode())
+
+
 def _ship(folder: Path) -> None:
     from dse.validation.shipping import COMMENTS, fit_all, shipped_files
-    from dse.validation.toml_writer import dumps, write_atomic
+    from dse.validation.toml_writer import dumps
 
     if folder.exists() and not folder.is_dir():
         raise EnvironmentProblem(str(folder), "is no folder")
@@ -66,7 +76,7 @@ def _ship(folder: Path) -> None:
         typer.echo(f"{name}: {fit.rows} rows, median error {100 * fit.residual:.1f} %")
         _say_refused(fit)
     for file, document in shipped_files(fits).items():
-        write_atomic(folder / f"{file}.toml", dumps(document, COMMENTS.get(file, "")))
+        _save(folder / f"{file}.toml", dumps(document, COMMENTS.get(file, "")))
     typer.echo(f"written to {folder}: the files of the package's chips, their classes, and the defaults")
 
 
@@ -77,7 +87,7 @@ def _ship_engines(folder: Path) -> None:
     from dse.validation.engine_files import engine_documents, uncertainty_document
     from dse.validation.engine_fit import fit_engines, held_out, names
     from dse.validation.serving import KEYS, usable_rows
-    from dse.validation.toml_writer import dumps, write_atomic
+    from dse.validation.toml_writer import dumps
 
     rows, _ = usable_rows(None)
     fit, day = fit_engines(rows), datetime.now(UTC).date()
@@ -86,8 +96,8 @@ def _ship_engines(folder: Path) -> None:
         typer.echo(f"{' '.join(key)}: {said}")
     factors = serving_factors(rows, held_out(rows, KEYS, typer.echo))
     for name, document in engine_documents(fit, day).items():
-        write_atomic(folder / "engines" / f"{name}.toml", dumps(document))
-    write_atomic(folder / "uncertainty.toml", dumps(uncertainty_document(factors, day), UNCERTAIN))
+        _save(folder / "engines" / f"{name}.toml", dumps(document))
+    _save(folder / "uncertainty.toml", dumps(uncertainty_document(factors, day), UNCERTAIN))
     typer.echo(f"written to {folder}")
 
 
@@ -149,7 +159,7 @@ def _write(output: Path, measured: Path, fits: Mapping[str, Fit]) -> None:
     from datetime import date
 
     from dse.validation.shipping import Entry, put
-    from dse.validation.toml_writer import dumps, write_atomic
+    from dse.validation.toml_writer import dumps
 
     digest = hashlib.sha256(measured.read_bytes()).hexdigest()
     document: dict[str, Any] = {"kind": "calibration", "date": date.today(),
@@ -158,5 +168,5 @@ def _write(output: Path, measured: Path, fits: Mapping[str, Fit]) -> None:
         for c in fit.constants:
             put(document, Entry(c.name, c.value, c.value * c.error))
     document["fits"] = {name: {"rows": fit.rows, "residual": round(fit.residual, 4)} for name, fit in fits.items()}
-    write_atomic(output, dumps(document))
+    _save(output, dumps(document))
     typer.echo(f"written to {output}: in force as hardware/calibration/<chip>.toml")

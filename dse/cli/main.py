@@ -33,6 +33,7 @@ COMMANDS = {
     "report": Entry("dse.cli.report", "report", "Draw results as a page."),
     "validate": Entry("dse.cli.validate", "validate", "Compare predictions with measurements."),
     "calibrate": Entry("dse.cli.calibrate", "calibrate", "Fit kernel constants to measurements."),
+    "measure": Entry("dse.cli.measure", "measure", "Measure the device at hand, for calibrate."),
     "catalogue": Entry("dse.cli.catalogue", "catalogue", "List, show and check the catalogue of hardware and models."),
 }
 

@@ -7,13 +7,18 @@ that nobody read, widens the interval.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from math import log
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dse.equations.num import Number, maximum, minimum
+import numpy as np
+
+from dse.equations.num import Number, maximum, minimum, where
 from dse.equations.uncertainty import interval_factor, joint_spread, shared_spread
+from dse.model.architecture import LatentAttention
 from dse.model.system import System, quantised
+from dse.plan.formats import pairwise
 
 if TYPE_CHECKING:
     from dse.model.evaluate import Evaluation
@@ -26,7 +31,11 @@ LAWS = (("*.peer", "collectives"), ("*.host_link", "host_link"), ("engine", "eng
 """Which law stands behind an operation, the first pattern that fits."""
 FACTS = (("hbm", "memory.bandwidth"), ("compute", "peak.bf16"), ("link", "scale_up.bandwidth"))
 """Figures that a resource's seconds rest on."""
-TIMES = ("ttft_s", "tpot_s", "e2e_s", "prefill_s", "decode_step_s", "prompt_work_s")
+TAILS = {("ttft", "p50"): 0.1, ("ttft", "p90"): 0.12, ("ttft", "p99"): 0.25, ("tpot", "p99"): 0.05,
+         ("e2e", "p99"): 0.05}
+"""What the laws of batching add: their errors against an event-driven simulator; P99 of TTFT runs low."""
+FULL = 0.3
+"""Where places run out, a little more or less room is a wait or none."""
 
 
 def intervals(e: Evaluation) -> dict[str, tuple[Number, Number]]:
@@ -43,16 +52,19 @@ def intervals(e: Evaluation) -> dict[str, tuple[Number, Number]]:
 
 def _spreads(e: Evaluation) -> dict[str, Number]:
     """Spread of the logarithm of each metric."""
-    m, serving = e.metrics, e.system.uncertainty.serving[e.system.engine.name]
-    prefill, decode = (_phase_spread(e, phase) for phase in ("prefill", "decode"))
-    pure = minimum(m["decode_step_s"] / maximum(m["tpot_s"], 1e-12), 1.0)
-    tpot = joint_spread(joint_spread(shared_spread(pure, decode), shared_spread(1 - pure, prefill)), serving["tpot"])
-    ttft = joint_spread(prefill, serving["ttft"])
-    first = m["ttft_s"] / maximum(m["e2e_s"], 1e-12)
+    m: Mapping[str, Any] = e.metrics
+    serving = e.system.uncertainty.serving[e.system.engine.name]
+    parts = {phase: _factors(e, phase) for phase in ("prefill", "decode")}
+    prefill, decode = (_together({phase: 1.0}, parts) for phase in ("prefill", "decode"))
+    pure = _share(m["decode_step_s"], m["tpot_s"])
+    tpot = joint_spread(_together({"decode": pure, "prefill": 1 - pure}, parts), serving["tpot"])
+    full = where(m["batch"] >= m["kv_slots"], FULL, 0.0)
+    ttft = joint_spread(joint_spread(prefill, serving["ttft"]), full)
+    first = _share(m["ttft_s"], m["e2e_s"])
     e2e = joint_spread(shared_spread(first, ttft), shared_spread(1 - first, tpot))
     out = {"prefill_s": prefill, "prompt_work_s": prefill, "decode_step_s": decode, "ttft_s": ttft, "tpot_s": tpot,
            "e2e_s": e2e, "saturation_requests_s": e2e}
-    out |= {f"{name}_{q}_s": joint_spread(out[f"{name}_s"], 0.1 if q == "p99" else 0.0)
+    out |= {f"{name}_{q}_s": joint_spread(out[f"{name}_s"], TAILS.get((name, q), 0.0))
             for name in ("ttft", "tpot", "e2e") for q in ("p50", "p90", "p99")}
     flow = 0.0 if e.traffic.rate is not None else e2e
     rates = ("output_tok_s", "output_tok_s_per_gpu", "requests_s")
@@ -64,36 +76,49 @@ def _spreads(e: Evaluation) -> dict[str, Number]:
     return {**out, "usd_per_hour": price, "joule_per_token": joint_spread(flow, 0.1)}
 
 
-def _phase_spread(e: Evaluation, phase: str) -> Number:
-    """Spread of a phase's time: each law's share of it times the law's spread, and what unread figures add."""
+def _share(part: Number, whole: Number) -> Number:
+    """A part's share of a time; 0 of one that is endless (an overload) or undefined (no second token)."""
+    known = np.isfinite(whole) & (np.asarray(whole) > 0)
+    return minimum(where(known, part, 0.0) / where(known, whole, 1.0), 1.0)
+
+
+def _factors(e: Evaluation, phase: str) -> dict[str, Number]:
+    """What each factor (a law, an unread figure) does to a phase's logarithm: its share times its spread."""
     charges = e.breakdown(phase)
     total = maximum(e.spans[phase].time, 1e-30)
     by_law: dict[str, Number] = {}
     by_resource: dict[str, Number] = {}
     for (op, resource), seconds in charges.items():
-        law = _law(e, op, phase)
-        by_law[law] = by_law.get(law, 0.0) + seconds / total
+        for law, part in _laws(e, op, phase).items():
+            by_law[law] = by_law.get(law, 0.0) + part * seconds / total
         by_resource[resource] = by_resource.get(resource, 0.0) + seconds / total
-    spread: Number = 0.0
-    for law, share in by_law.items():
-        spread = joint_spread(spread, shared_spread(share, _law_spread(e.system, law)))
+    out = {law: shared_spread(share, _law_spread(e.system, law)) for law, share in by_law.items()}
     for resource, key in FACTS:
         fact = e.system.chip.facts.get(key)
         if fact is not None and not fact.verified:
-            spread = joint_spread(spread, shared_spread(by_resource.get(resource, 0.0),
-                                                        e.system.uncertainty.unverified))
+            out[key] = shared_spread(by_resource.get(resource, 0.0), e.system.uncertainty.unverified)
+    return out
+
+
+def _together(weights: Mapping[str, Number], parts: Mapping[str, Mapping[str, Number]]) -> Number:
+    """Spread of a sum of phases: one factor moves all of them alike, factors are independent of each other."""
+    spread: Number = 0.0
+    for factor in dict.fromkeys(name for phase in weights for name in parts[phase]):
+        spread = joint_spread(spread, sum(w * parts[phase].get(factor, 0.0) for phase, w in weights.items()))
     return spread
 
 
-def _law(e: Evaluation, op: str, phase: str) -> str:
+def _laws(e: Evaluation, op: str, phase: str) -> dict[str, Number]:
+    """The law behind an operation with a 1; two laws with 1 or 0 for each plan where formats decide."""
     law = next(name for pattern, name in LAWS if fnmatchcase(op, pattern))
     if law == "attention":
-        latent = any(type(g.mixer).__name__ == "LatentAttention" for g in e.model.layers)
-        return ("latent_" if latent else "") + phase
-    weights, activations = e.deployment.formats.mlp_weights, e.deployment.formats.activations
-    if law == "gemm" and isinstance(weights, str) and isinstance(activations, str):
-        return "quant" if quantised(e.system, weights, activations) else "gemm"
-    return law
+        latent = any(isinstance(g.mixer, LatentAttention) for g in e.model.layers)
+        return {("latent_" if latent else "") + phase: 1.0}
+    if law == "gemm":
+        quant = pairwise(e.deployment.formats.mlp_weights, e.deployment.formats.activations,
+                         lambda w, a: float(quantised(e.system, w, a) is not None))
+        return {"gemm": 1.0 - quant, "quant": quant}
+    return {law: 1.0}
 
 
 def _law_spread(system: System, law: str) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dse.validation.toml_writer import write_atomic
+from dse.whole_file import write_whole
 
 MOST_POINTS = 2000
 """Points of one group; more only darken the cloud."""
@@ -39,4 +39,4 @@ def parity_figure(rows: pd.DataFrame, title: str) -> go.Figure:
 
 def write_parity(path: Path, rows: pd.DataFrame, title: str) -> None:
     """The plot as one HTML file."""
-    write_atomic(path, str(parity_figure(rows, title).to_html(include_plotlyjs=True, full_html=True)))
+    write_whole(path, parity_figure(rows, title).to_html(include_plotlyjs=True, full_html=True).encode())

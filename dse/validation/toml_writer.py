@@ -1,16 +1,11 @@
-"""Writes calibration documents as TOML, whole or not at all."""
+"""Calibration documents as TOML."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from datetime import date
-from pathlib import Path
 from typing import Any
-
-from dse.errors import EnvironmentProblem
 
 
 def dumps(tree: Mapping[str, Any], comment: str = "") -> str:
@@ -21,19 +16,6 @@ def dumps(tree: Mapping[str, Any], comment: str = "") -> str:
         if _is_section(value):
             lines += _section(key, value)
     return "\n".join(lines) + "\n"
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """The text into a file that is never seen half written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except OSError as problem:
-        raise EnvironmentProblem(str(path), problem.strerror or str(problem)) from None
 
 
 def _section(name: str, table: Mapping[str, Any]) -> list[str]:
