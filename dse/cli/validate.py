@@ -18,7 +18,7 @@ def validate(
     data: Annotated[Path | None, typer.Option(help="A folder with silicon_sample.csv instead of the installed "
                                                    "package's.")] = None,
     peers: Annotated[Path | None, typer.Option("--peers", "--against", help=(
-        "Another tool's predictions (tool, model, hw, tp, phase, batch, ctx, latency_ms) to show beside ours."))] = None,
+        "Another tool's predictions (tool, model, hw, tp, phase, batch, ctx, latency_ms) to show beside ours"))] = None,
     kind: Annotated[str, typer.Option(help="What to compare: end_to_end, gemm, attention, mla, moe, collective or "
                                            "all_to_all.")] = SERVING,
     leave_out: Annotated[str | None, typer.Option(help="Fit anew without each row's shape, "

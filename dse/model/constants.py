@@ -81,7 +81,7 @@ class LatentConstants:
 
 @dataclass(frozen=True, slots=True)
 class ExpertConstants:
-    """The fused mixture-of-experts operator, on top of the GEMM constants."""
+    """The fused mixture-of-experts operator of one weight format, on top of the GEMM constants of that format."""
 
     launch: float = constant("s", "floor: routing, sorting, several kernels")
     efficiency_factor: float = constant("", "on the GEMM efficiency")
@@ -121,7 +121,10 @@ class CollectiveConstants:
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """All constants of one chip with one kernel library; `measured` names the laws it has constants of its own for."""
+    """All constants of one chip with one kernel library; `measured` names the laws it has constants of its own for.
+
+    `quant` and `experts` are by weight format; formats that `experts` lacks have the bf16 operator's constants.
+    """
 
     gemm: GemmConstants
     quant: Mapping[str, QuantConstants]
@@ -129,7 +132,7 @@ class Kernels:
     decode: DecodeConstants
     latent_prefill: PrefillConstants
     latent_decode: LatentConstants
-    experts: ExpertConstants
+    experts: Mapping[str, ExpertConstants]
     elementwise: ElementwiseConstants
     collectives: CollectiveConstants
     measured: frozenset[str] = frozenset()

@@ -5,7 +5,7 @@ Every function takes the number of things one device does and returns a span; op
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -22,10 +22,11 @@ from dse.equations.caches import gemm_traffic_bound, resident
 from dse.equations.gemm import EDGE, gemm_flops, split_k, tile_time, tiles, waves
 from dse.equations.num import Number, maximum, where
 from dse.equations.roofline import soft_maximum, throttled
-from dse.model.constants import PrefillConstants
+from dse.model.constants import ExpertConstants, PrefillConstants
+from dse.model.machine import Chip
 from dse.model.spans import Span, op, seq
 from dse.model.system import System, is_format, peak, quant_values, quantised, vector_peak
-from dse.plan.formats import element_bytes, pairwise
+from dse.plan.formats import element_bytes, pairwise, per_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,14 +176,34 @@ def latent_decode(system: System, name: str, sequences: Number, heads: Number, k
                op(name, memory_parts(system, queries, 0.0, c.memory_efficiency), 1, 0.0, queries))
 
 
+def expert_constants(system: System, weights: Number) -> ExpertConstants:
+    """Constants of the expert kernels of a weight format; arrays of constants for an array of formats."""
+    known = system.kernels.experts
+    family = known["bf16"]
+    values = {f.name: per_format(weights, lambda w, name=f.name: getattr(known.get(w, family), name))
+              for f in fields(ExpertConstants)}
+    return ExpertConstants(**values)
+
+
+def expert_activations(chip: Chip, weights: Number, activations: Number) -> Number:
+    """The format in which expert kernels multiply: mxfp4 experts take 8-bit inputs where the chip has 4-bit products.
+
+    TensorRT-LLM's and FlashInfer's kernels narrow the inputs inside the operator; older chips widen the weights.
+    """
+    narrows = "fp4" in chip.peak
+    return pairwise(weights, activations, lambda w, a: "fp8" if narrows and w == "mxfp4" and a == "bf16" else a)
+
+
 def grouped_gemms(system: System, name: str, tokens: Number, rows: Number, touched: Number,
                   shapes: tuple[tuple[Number, Number], ...], weights: Number, activations: Number,
                   hidden: Number) -> Span:
     """The fused expert operator of one rank: `rows` routed rows over `touched` experts, one product per (n, k) shape.
 
-    Its floor covers routing and sorting; permuting and combining move each row several times.
+    Its floor covers routing and sorting; permuting and combining move each row several times. Kernels differ by the
+    format of the weights, and so do the constants.
     """
-    e, g, chip = system.kernels.experts, system.kernels.gemm, system.chip
+    e, g, chip = expert_constants(system, weights), system.kernels.gemm, system.chip
+    activations = expert_activations(chip, weights, activations)
     factor, k_factor, _ = quant_values(system, weights, activations)
     rate, wb, xb = peak(chip, weights, activations), element_bytes(weights), element_bytes(activations)
     efficiency = g.memory_efficiency * e.memory_factor

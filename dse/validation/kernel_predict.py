@@ -93,9 +93,10 @@ def latent_seconds(rows: pd.DataFrame, constants: Constants) -> np.ndarray:
 def expert_seconds(rows: pd.DataFrame, constants: Constants) -> np.ndarray:
     """The fused expert operator on the busiest rank."""
     out = np.empty(len(rows))
-    for dtype in pd.unique(rows["dtype"]):
-        mask = (rows["dtype"] == dtype).to_numpy()
-        part = rows[mask]
+    narrow = rows["chip"].map({chip: "fp4" in machine(str(chip), DEFAULT_LIBRARY).chip.peak
+                               for chip in rows["chip"].unique()})       # chips with and without a rate do not stack
+    for (dtype, _), part in rows.groupby(["dtype", narrow.rename("narrow")]):
+        mask = rows.index.isin(part.index)
         system = row_system(part["chip"], _at(constants, mask))
         tokens, hidden, inter, tp = _columns(part, "tokens", "hidden", "inter", "tp")
         routed, touched = rank_load(part)

@@ -21,6 +21,9 @@ MOST_RANKS = 8
 """Expert-parallel ranks up to which rows are fitted: those of one node."""
 
 
+EXPERT_FORMATS = ("bf16", "fp8", "fp8_block", "nvfp4", "mxfp4")
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """Constants fitted together on some rows of a kind; those of earlier stages stay as fitted there.
@@ -92,6 +95,14 @@ def _attention(table: pd.DataFrame, engine: str, phase: str, kv: str) -> pd.Seri
             & (table["kv_dtype"] == kv))
 
 
+def _experts(fmt: str) -> Stage:
+    """The expert operator of one weight format; each has kernels of its own."""
+    section = "experts" if fmt == "bf16" else f"experts.{fmt}"
+    free = (*_free(section, "chip", launch=3e-5, efficiency_factor=0.8),
+            *_free(section, "all", memory_factor=1.0, row_passes=5.0, token_passes=3.0))
+    return Stage(section, lambda t: (t["dtype"] == fmt) & (t["ep"] <= MOST_RANKS), free)
+
+
 GEMM = Stage("gemm", lambda t: t["dtype"] == "bf16", (
     *_free("gemm", "chip", launch=2.5e-6, efficiency=0.8, memory_efficiency=0.8),
     *_free("gemm", "class", wave_cycles=300.0, tail=0.3, k_cycles=1.0),
@@ -103,9 +114,6 @@ LATENT_PREFILL = Stage("latent_prefill", lambda t: (t["phase"] == "prefill") & (
 LATENT_DECODE = Stage("latent_decode", lambda t: (t["phase"] == "decode") & (t["kv_dtype"] == "bf16"), (
     *_free("latent_decode", "chip", launch=9e-6, memory_efficiency=0.8),
     *_free("latent_decode", "all", efficiency=0.7, wave_cycles=6000.0, doubling=1e-6)))
-EXPERTS = Stage("experts", lambda t: (t["dtype"] == "bf16") & (t["ep"] <= MOST_RANKS), (
-    *_free("experts", "chip", launch=3e-5, efficiency_factor=0.8),
-    *_free("experts", "all", memory_factor=1.0, row_passes=5.0, token_passes=3.0)))
 NCCL = Stage("collectives", lambda t: t["library"] == "nccl", (
     *_free("collectives", "chip", base=5e-6, hop=0.8e-6),
     *_free("collectives", "all", efficiency=0.8, coupling=1.2, switch_traffic=1.3, pair_factor=0.8,
@@ -123,7 +131,8 @@ KINDS = {kind.name: kind for kind in (
     Kind("mla", load_latent, predict.latent_seconds, lambda t: t["phase"] + ", KV " + t["kv_dtype"],
          (LATENT_PREFILL, LATENT_DECODE)),
     Kind("moe", load_experts, predict.expert_seconds,
-         lambda t: t["dtype"] + t["ep"].gt(1).map({True: ", expert parallel", False: ""}), (EXPERTS,), ("gemm",)),
+         lambda t: t["dtype"] + t["ep"].gt(1).map({True: ", expert parallel", False: ""}),
+         tuple(map(_experts, EXPERT_FORMATS)), ("gemm",)),
     Kind("collective", load_collective, predict.collective_seconds, lambda t: t["library"] + " " + t["kind"],
          (NCCL, GRAPH)),
     Kind("all_to_all", load_exchange, predict.exchange_seconds, lambda t: t["phase"], (), ("collective",)),

@@ -8,6 +8,8 @@ Here each expert has its expected quantile instead of a draw.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 
@@ -26,6 +28,7 @@ def rank_load(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return both[:, 0], both[:, 1]
 
 
+@cache
 def _load(tokens: float, topk: float, experts: float, ep: float, skew: float) -> tuple[float, float]:
     held, choices = int(experts // ep), tokens * topk
     if skew == 0:

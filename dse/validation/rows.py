@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from typing import Any
@@ -45,8 +45,14 @@ def shipped(name: str, chip: str) -> float:
     section, *rest = name.split(".")
     library = rest[0] if section in LIBRARIES else DEFAULT_LIBRARY
     kernels = machine(chip, library).kernels
-    part = kernels.quant[rest[0]] if section == "quant" else getattr(kernels, section)
-    return float(getattr(part, rest[-1]))
+    part = getattr(kernels, section)
+    return float(getattr(_of_format(part, rest) if isinstance(part, Mapping) else part, rest[-1]))
+
+
+def _of_format(by_format: Mapping[str, Any], rest: Sequence[str]) -> Any:
+    """The constants that `<format>.<constant>` or `<constant>` (bf16) means; the family's for a format without own."""
+    fmt = rest[0] if len(rest) > 1 else "bf16"
+    return by_format[fmt] if fmt in by_format else by_format["bf16"]
 
 
 def row_system(chips: pd.Series[str], constants: Constants, library: str = DEFAULT_LIBRARY) -> System:
@@ -65,12 +71,15 @@ def with_constants(kernels: Kernels, constants: Constants, library: str = DEFAUL
         section, *rest = name.split(".")
         if section in LIBRARIES and rest[0] != library:
             continue
-        if section == "quant":
-            fmt, key = rest
-            changed = replace(kernels.quant[fmt], **{key: value})
-            kernels = replace(kernels, quant={**kernels.quant, fmt: changed})
-        elif hasattr(kernels, section):
-            kernels = replace(kernels, **{section: replace(getattr(kernels, section), **{rest[-1]: value})})
+        if not hasattr(kernels, section):
+            continue
+        part = getattr(kernels, section)
+        if isinstance(part, Mapping):
+            fmt = rest[0] if len(rest) > 1 else "bf16"
+            changed: Any = {**part, fmt: replace(_of_format(part, rest), **{rest[-1]: value})}
+        else:
+            changed = replace(part, **{rest[-1]: value})
+        kernels = replace(kernels, **{section: changed})
     return kernels
 
 

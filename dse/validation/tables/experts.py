@@ -1,10 +1,16 @@
-"""Tables of the fused mixture-of-experts operator (TensorRT-LLM): the busiest rank's time."""
+"""Tables of the fused mixture-of-experts operator (TensorRT-LLM): the busiest rank's time.
+
+Some formats have two kernels for one shape: nvfp4 a low-latency and a throughput one, mxfp4 one with 16-bit and one
+with 8-bit inputs. An engine tunes for the faster, so the time of a shape is the least over its kernels: a rule, not two
+laws.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
+from dse.catalogue.hardware import load_chip
 from dse.plan.formats import FORMATS, element_bytes
 from dse.validation.silicon import Rule
 from dse.validation.tables.gemm import DTYPES, per_dtype
@@ -13,7 +19,13 @@ from dse.validation.tables.source import SLACK, Loaded, clean, once, peak_of, pe
 SHAPE = ("tokens", "hidden", "inter", "topk", "experts", "tp", "ep")
 NAMES = {"num_tokens": "tokens", "hidden_size": "hidden", "inter_size": "inter", "num_experts": "experts",
          "moe_tp_size": "tp", "moe_ep_size": "ep", "moe_dtype": "dtype"}
-KERNELS = ("moe_torch_flow_cutlass", "moe_torch_flow_nongated", "moe_torch_flow", "deepgemm")
+LOW_LATENCY = "moe_torch_flow_min_latency"
+FORMAT_NAMES = {**DTYPES, "w4a16_mxfp4": "mxfp4", "w4a8_mxfp4_mxfp8": "mxfp4"}
+"""Number formats of the package by the plan's name of the weights."""
+KERNELS = ("moe_torch_flow_cutlass", "moe_torch_flow_nongated", "moe_torch_flow", "deepgemm",
+           LOW_LATENCY)
+SETTING = ("chip", "dtype", "skew", "gated", *SHAPE)
+"""What one time belongs to."""
 MOST_TOKENS = 16384
 
 
@@ -28,8 +40,10 @@ def load_experts() -> Loaded:
             for name in raw["distribution"].unique()}
     gated = {name: "nongated" not in name for name in raw["kernel"].unique()}
     table = raw.assign(skew=raw["distribution"].map(skew).astype(float), time_s=raw["latency"] / 1e3,
-                       gated=raw["kernel"].map(gated).astype(bool), dtype=raw["dtype"].map(DTYPES).fillna(""))
-    return clean(table.drop(columns=["latency", "distribution"]), RULES)
+                       gated=raw["kernel"].map(gated).astype(bool),
+                       inputs=raw["dtype"], dtype=raw["dtype"].map(FORMAT_NAMES).fillna(""))
+    table, dropped = clean(table.drop(columns=["latency", "distribution"]), RULES)
+    return table.drop(columns="inputs"), dropped
 
 
 def too_fast(table: pd.DataFrame) -> np.ndarray:
@@ -46,14 +60,44 @@ def too_fast(table: pd.DataFrame) -> np.ndarray:
     return np.asarray((table["skew"] == 0) & (least > SLACK * table["time_s"]))
 
 
+def current(table: pd.DataFrame) -> pd.Series[bool]:
+    """Kernels that the engine picks today; the plain one only on the A100 and for mxfp4, which have no other."""
+    plain = table["kernel"] == "moe_torch_flow"
+    return table["kernel"].isin(KERNELS) & (~plain | (table["chip"] == "a100_80g_sxm") | (table["dtype"] == "mxfp4"))
+
+
+def complete(table: pd.DataFrame) -> pd.Series[bool]:
+    """Rows but those of nvfp4 experts on a chip that has the low-latency kernel and no times of it.
+
+    The kernel is for data-centre Blackwell, where the throughput kernel takes up to three times as long; the B300's
+    table has the latter only, which is not what an engine runs there.
+    """
+    built_for = [chip for chip in table["chip"].unique() if _has_low_latency(chip)]
+    of_kernel = (table["dtype"] == "nvfp4") & table["chip"].isin(built_for)
+    timed = set(table["chip"][table["kernel"] == LOW_LATENCY])
+    return ~of_kernel | table["chip"].isin(timed)
+
+
+def _has_low_latency(chip: str) -> bool:
+    """Whether low-latency fp4 kernels are built for a chip: those with 4-bit products and asynchronous kernels."""
+    return "fp4" in load_chip(chip).peak and load_chip(chip).kernel_class == "async"
+
+
+def fastest(table: pd.DataFrame) -> pd.Series[bool]:
+    """Rows that no other kernel beats on the same shape."""
+    least = table.groupby(list(SETTING))["time_s"].transform("min")
+    return (table["time_s"] == least) & ~table.duplicated([*SETTING, "time_s"])
+
+
 RULES = (
     Rule("a number format that no plan serves", lambda t: t["dtype"] != ""),
-    Rule("an older kernel that the engine no longer picks", lambda t: t["kernel"].isin(KERNELS)
-         & ((t["kernel"] != "moe_torch_flow") | (t["chip"] == "a100_80g_sxm"))),
+    Rule("an older kernel that the engine no longer picks", current),
     positive(*SHAPE, "time_s"),
-    once("chip", "kernel", "dtype", "skew", *SHAPE),
+    once("kernel", "inputs", *SETTING),
     Rule("more than 16384 tokens", lambda t: t["tokens"] <= MOST_TOKENS),
     Rule("an expert that does not divide by the tensor-parallel ranks", lambda t: t["inter"] % t["tp"] == 0),
     Rule("an expert count that does not divide by the expert-parallel ranks", lambda t: t["experts"] % t["ep"] == 0),
     Rule("faster than the matrix peak or the memory allows", lambda t: ~pd.Series(too_fast(t), index=t.index)),
+    Rule("nvfp4 on a chip whose low-latency kernel nobody timed", complete),
+    Rule("slower than another kernel of the same shape: an engine picks the faster", fastest),
 )
