@@ -65,7 +65,7 @@ BROKEN = [
                                        "kv_heads": 8}),
     ("mla", "shorter", {"phase": "decode", "kv_len": 32}), ("mla", "unsplit", {"chip": "l40s"}),
     ("mla", "faster", {"time_s": 1e-9}), ("moe", "number format", {"dtype": ""}),
-    ("moe", "older kernel", {"kernel": "moe_torch_flow_min_latency"}), ("moe", "16384", {"tokens": 32768}),
+    ("moe", "older kernel", {"kernel": "moe_torch_flow", "chip": "b200_sxm"}), ("moe", "16384", {"tokens": 32768}),
     ("moe", "tensor-parallel", {"inter": 100, "tp": 3}), ("moe", "expert-parallel", {"experts": 100, "ep": 3}),
     ("moe", "faster", {"skew": 0.0, "tokens": 4096, "time_s": 1e-9}), ("collective", "8-bit", {"dtype": "int8"}),
     ("collective", "no plan", {"kind": None}), ("collective", "256 bytes", {"nbytes": 128}),
@@ -82,6 +82,25 @@ def test_each_rule_drops_the_row_it_names_and_keeps_the_sound_one(kind, reason, 
     rule = next(rule for rule in MODULES[kind].RULES if reason in rule.reason)
     assert rule.keep(sound).all()
     assert not rule.keep(sound.assign(**change)).any()
+
+
+def test_a_shape_with_two_kernels_has_the_time_of_the_faster():
+    sound = loaded("moe")[0].head(1)
+    two = pd.concat([sound.assign(kernel="slow", time_s=2e-4), sound.assign(kernel="fast", time_s=1e-4)],
+                    ignore_index=True)
+    assert two[experts.fastest(two)]["kernel"].tolist() == ["fast"]
+
+
+def test_nvfp4_counts_only_where_the_low_latency_kernel_was_timed():
+    sound = loaded("moe")[0].head(1).assign(dtype="nvfp4", chip="b200_sxm", kernel="moe_torch_flow_cutlass")
+    assert not experts.complete(sound).any()
+    assert experts.complete(sound.assign(chip="rtx_pro_6000_bw")).all()     # it has no such kernel
+    both = pd.concat([sound, sound.assign(kernel=experts.LOW_LATENCY)], ignore_index=True)
+    assert experts.complete(both).all()
+
+
+def test_every_weight_format_of_experts_has_measurements():
+    assert set(loaded("moe")[0]["dtype"]) == {"bf16", "fp8", "fp8_block", "nvfp4", "mxfp4"}
 
 
 @pytest.mark.parametrize("kind", ["gemm", "attention", "mla", "collective"])
@@ -148,3 +167,12 @@ def test_times_a_thousand_times_too_long_are_another_unit(tmp_path):
     table, _ = load_csv(path, "gemm", "h100_sxm")
     with pytest.raises(InputError, match="over 300 times what the chip needs"):
         check_scale(table, np.full(len(table), 2e-5), path)
+
+
+def test_a_published_table_with_its_own_column_names_is_read_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "amd.csv"
+    path.write_text("hw,dtype,lib,m,n,k,latency_us\nMI300X,fp8_block,ck,64,8192,8192,40\nMI308X,bf16,asm,1,512,512,9\n",
+                    encoding="utf-8")
+    table, dropped = load_csv(path, "gemm", "mi300x")
+    assert table["time_s"].tolist() == pytest.approx([40e-6])
+    assert not dropped

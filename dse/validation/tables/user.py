@@ -1,6 +1,7 @@
 """A user's own measurements as a table of one kind: checked, cleaned, and counted; nothing wrong is fitted silently.
 
-Times are in the column `time_s`, or in `time_ms`, `time_us` or `time_ns`. Operands are taken to be cold.
+Times are in the column `time_s`, or in `time_ms`, `time_us` or `time_ns` (`latency_us` in published tables). Operands
+are taken to be cold.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ TOO_FAST: dict[str, Callable[[pd.DataFrame], np.ndarray]] = {
     "gemm": gemm.too_fast, "attention": attention.too_fast, "mla": latent.too_fast, "moe": experts.too_fast,
     "collective": collective.too_fast,
 }
+ALIASES = {"hw": "chip", "latency_us": "time_us", "latency_ms": "time_ms"}
+"""Column names that published tables use for the same thing."""
 MOST_ROWS = 1_000_000
 SLOWEST = 300.0
 """Multiple of the expected time beyond which a time is in another unit."""
@@ -67,6 +70,9 @@ def _read(path: Path) -> pd.DataFrame:
         raise InputError(str(path), f"is no readable CSV ({type(problem).__name__})") from None
     if raw.empty:
         raise InputError(str(path), "has no rows")
+    raw = raw.rename(columns={old: new for old, new in ALIASES.items() if new not in raw.columns})
+    if "chip" in raw.columns:
+        raw["chip"] = raw["chip"].astype(str).where(raw["chip"].isin(chip_names()), raw["chip"].astype(str).str.lower())
     return raw
 
 
