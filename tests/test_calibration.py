@@ -5,12 +5,15 @@ from __future__ import annotations
 import tomllib
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from dse.catalogue.calibration import engine_names, load_engine, load_kernels
+from dse.catalogue.calibration import _experts, engine_names, load_engine, load_kernels
 from dse.catalogue.hardware import chip_names, load_chip
 from dse.catalogue.paths import data_roots
+from dse.catalogue.systems import load_system
 from dse.errors import InputError
+from dse.model.kernels import expert_constants
 
 FILES = sorted((data_roots()[-1] / "hardware" / "calibration").rglob("*.toml"))
 FILES = [path for path in FILES if path.stem != "uncertainty"]
@@ -64,3 +67,20 @@ def test_an_unknown_library_or_engine_is_named_with_the_nearest():
 
 def test_engines_differ_where_their_policies_differ():
     assert {load_engine(name).policy for name in engine_names()} == {"mixed", "prompt_first"}
+
+
+def test_experts_have_constants_by_format_and_what_a_format_lacks_is_bf16s():
+    kernels = load_kernels(load_chip("b200_sxm"), "vllm").experts
+    assert set(kernels) >= {"bf16", "fp8", "fp8_block", "nvfp4", "mxfp4"}
+    assert kernels["nvfp4"].launch < kernels["bf16"].launch       # a low-latency kernel
+    family = {"launch": 1e-5, "expert": 1e-7, "efficiency_factor": 1.0, "memory_factor": 1.0, "row_passes": 5.0,
+              "token_passes": 3.0}
+    made = _experts({**family, "fp8": {"launch": 2e-5}}, "file")
+    assert made["fp8"] == replace(made["bf16"], launch=2e-5)
+
+
+def test_formats_in_an_array_have_each_its_own_expert_constants():
+    system = load_system("b200_sxm", gpus=8)
+    found = expert_constants(system, np.array(["bf16", "nvfp4", "int8"]))
+    known = system.kernels.experts
+    assert found.launch.tolist() == [known["bf16"].launch, known["nvfp4"].launch, known["bf16"].launch]

@@ -11,7 +11,7 @@ import pytest
 from dse.errors import InputError
 from dse.validation.peers import compare_peers, load_peers
 from dse.validation.predict import predict
-from dse.validation.silicon import load_silicon
+from dse.validation.silicon import CHECKPOINT, load_silicon, splits
 from dse.validation.summary import by_group, summarise
 
 PACKAGE = importlib.util.find_spec("aiconfigurator_core") is not None
@@ -51,6 +51,29 @@ def test_groups_and_total_cover_the_same_rows(silicon):
     groups = by_group(rows, predicted, ["model", "chip", "engine"])
     assert sum(g["tpot"]["rows"] for g in groups) == len(rows)
     assert len(rows) + sum(dropped.values()) == 5221
+
+
+def test_all_models_add_mixtures_and_leave_the_dense_rows_as_they_are(silicon):
+    rows, _, _ = silicon
+    every, dropped = load_silicon(models="all")
+    dense = every["weights"] != CHECKPOINT
+    pd.testing.assert_frame_equal(every[dense].reset_index(drop=True), rows)
+    assert set(every["model"][~dense]) == {"gpt-oss-120b", "minimax-m2.5", "minimax-m2.5-nvfp4", "qwen3-235b-a22b-fp8"}
+    assert len(every) + sum(dropped.values()) == 5221
+    mixtures = predict(every[~dense])
+    assert (mixtures["tpot_s"] > mixtures["roofline_s"]).all()
+
+
+@pytest.mark.parametrize(("tp", "groups", "expert_tp", "expert_ep", "expected"), [
+    (4, 1, 4, 1, (4, 1, 1)), (4, 1, 2, 2, (4, 1, 2)), (1, 1, 4, 1, (4, 1, 1)), (2, 2, 1, 4, (2, 2, 4)),
+    (16, 1, 4, 4, (1, 4, 4)), (64, 1, 8, 8, (1, 8, 8)), (1, 16, 4, 4, (1, 4, 4)), (4, 4, 1, 16, (1, 4, 4)),
+    (1, 4, 2, 2, (1, 4, 4)), (4, None, 1, 4, (4, 1, 4)),
+])
+def test_splits_of_mixtures_follow_from_the_columns(tp, groups, expert_tp, expert_ep, expected):
+    raw = pd.DataFrame({"tp_size": [tp], "attention_dp_size": [groups], "moe_tp_size": [expert_tp],
+                        "moe_ep_size": [expert_ep]}).astype(float)
+    found = splits(raw, pd.Series([True]))
+    assert tuple(float(found[name].iloc[0]) for name in ("tp", "dp", "ep")) == expected
 
 
 def test_a_sample_without_a_column_names_it(tmp_path):

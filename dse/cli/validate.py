@@ -21,6 +21,8 @@ def validate(
         "Another tool's predictions (tool, model, hw, tp, phase, batch, ctx, latency_ms) to show beside ours"))] = None,
     kind: Annotated[str, typer.Option(help="What to compare: end_to_end, gemm, attention, mla, moe, collective or "
                                            "all_to_all.")] = SERVING,
+    models: Annotated[str, typer.Option(help="Serving rows of which models: dense, or all six without the doubt of "
+                                             "speculative decoding.")] = "dense",
     leave_out: Annotated[str | None, typer.Option(help="Fit anew without each row's shape, "
                                                        "architecture or model (kernels); group, model or architecture "
                                                        "(serving).")] = None,
@@ -29,8 +31,10 @@ def validate(
 ) -> None:
     """Compare predictions with measurements, by model, chip and engine or by kernel (needs the extra `validate`)."""
     if kind == SERVING:
-        document = _serving(data, peers, leave_out, plot)
+        document = _serving(data, peers, leave_out, plot, models)
     else:
+        if models != "dense":
+            raise InputError("--models", f"is for --kind {SERVING}", "leave it out")
         document = _kernels(kind, leave_out, plot, data, peers)
     if as_json:
         import json
@@ -44,16 +48,21 @@ def validate(
         show_kernels(document)
 
 
-def _serving(data: Path | None, peers: Path | None, leave_out: str | None, plot: Path | None) -> dict[str, Any]:
+def _serving(data: Path | None, peers: Path | None, leave_out: str | None, plot: Path | None,
+             models: str) -> dict[str, Any]:
     from dse.validation.peers import compare_peers, load_peers
     from dse.validation.serving import LEAVE_OUT, serving_document
+    from dse.validation.silicon import SAMPLES
 
     if leave_out is not None and leave_out not in LEAVE_OUT:
         raise InputError("--leave-out", f"unknown value {leave_out!r}", nearest(leave_out, LEAVE_OUT))
+    if models not in SAMPLES:
+        raise InputError("--models", f"unknown value {models!r}", nearest(models, SAMPLES))
     if data is not None and not data.is_dir():
         raise InputError(str(data), "is no folder; expected one that holds silicon_sample.csv")
     others, empty = (None, 0) if peers is None else load_peers(peers)
-    document = serving_document(None if data is None else data / "silicon_sample.csv", leave_out, plot)
+    document = serving_document(None if data is None else data / "silicon_sample.csv", leave_out, plot,
+                                models)
     return {"schema": SCHEMA, **document, "peers": [] if others is None else compare_peers(others),
             "peers_dropped": empty}
 

@@ -84,6 +84,7 @@ class ExpertConstants:
     """The fused mixture-of-experts operator of one weight format, on top of the GEMM constants of that format."""
 
     launch: float = constant("s", "floor: routing, sorting, several kernels")
+    expert: float = constant("s", "further floor for each expert that the rank holds: its share of sorting and padding")
     efficiency_factor: float = constant("", "on the GEMM efficiency")
     memory_factor: float = constant("", "on the GEMM memory efficiency")
     row_passes: float = constant("", "passes over each routed row to permute and to combine")

@@ -67,8 +67,8 @@ def _routed(moe: MixtureOfExperts, d: Deployment, tokens: Number) -> Iterator[Sp
     touched = minimum(experts_touched(moe.experts, moe.topk, together) / d.ep * load, moe.experts / d.ep)
     touched = maximum(touched, minimum(rows, 1))
     yield from weight_transfer(d, "experts", "expert_weights", touched * (up + inner) * width, d.formats.expert_weights)
-    yield kernels.grouped_gemms(d.system, "experts", together, rows, touched, ((up, width), (width, inner)),
-                                d.formats.expert_weights, d.formats.activations, width)
+    yield kernels.grouped_gemms(d.system, "experts", together, rows, touched, moe.experts / d.ep,
+                                ((up, width), (width, inner)), d.formats.expert_weights, d.formats.activations, width)
 
 
 def _exchange(moe: MixtureOfExperts, d: Deployment, tokens: Number) -> Span:

@@ -179,10 +179,11 @@ def latent_decode(system: System, name: str, sequences: Number, heads: Number, k
 def expert_constants(system: System, weights: Number) -> ExpertConstants:
     """Constants of the expert kernels of a weight format; arrays of constants for an array of formats."""
     known = system.kernels.experts
-    family = known["bf16"]
-    values = {f.name: per_format(weights, lambda w, name=f.name: getattr(known.get(w, family), name))
-              for f in fields(ExpertConstants)}
-    return ExpertConstants(**values)
+
+    def values(name: str) -> Number:
+        return per_format(weights, lambda w: getattr(known.get(w, known["bf16"]), name))
+
+    return ExpertConstants(**{f.name: values(f.name) for f in fields(ExpertConstants)})
 
 
 def expert_activations(chip: Chip, weights: Number, activations: Number) -> Number:
@@ -194,13 +195,13 @@ def expert_activations(chip: Chip, weights: Number, activations: Number) -> Numb
     return pairwise(weights, activations, lambda w, a: "fp8" if narrows and w == "mxfp4" and a == "bf16" else a)
 
 
-def grouped_gemms(system: System, name: str, tokens: Number, rows: Number, touched: Number,
+def grouped_gemms(system: System, name: str, tokens: Number, rows: Number, touched: Number, held: Number,
                   shapes: tuple[tuple[Number, Number], ...], weights: Number, activations: Number,
                   hidden: Number) -> Span:
     """The fused expert operator of one rank: `rows` routed rows over `touched` experts, one product per (n, k) shape.
 
-    Its floor covers routing and sorting; permuting and combining move each row several times. Kernels differ by the
-    format of the weights, and so do the constants.
+    Its floor covers routing and sorting, and grows with the `held` experts of the rank; permuting and combining move
+    each row several times. Kernels differ by the format of the weights, and so do the constants.
     """
     e, g, chip = expert_constants(system, weights), system.kernels.gemm, system.chip
     activations = expert_activations(chip, weights, activations)
@@ -218,6 +219,6 @@ def grouped_gemms(system: System, name: str, tokens: Number, rows: Number, touch
                         gemm_flops(rows, n, k), nbytes))
     passes = 2 * hidden * (rows * e.row_passes + tokens * e.token_passes)
     permute = op(name, memory_parts(system, passes, 0.0, efficiency), nbytes=passes)
-    return seq(name, op(name, {"latency": e.launch}), *parts, permute)
+    return seq(name, op(name, {"latency": e.launch + held * e.expert}), *parts, permute)
 
 

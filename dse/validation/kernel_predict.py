@@ -98,11 +98,11 @@ def expert_seconds(rows: pd.DataFrame, constants: Constants) -> np.ndarray:
     for (dtype, _), part in rows.groupby(["dtype", narrow.rename("narrow")]):
         mask = rows.index.isin(part.index)
         system = row_system(part["chip"], _at(constants, mask))
-        tokens, hidden, inter, tp = _columns(part, "tokens", "hidden", "inter", "tp")
+        tokens, hidden, inter, tp, experts, ep = _columns(part, "tokens", "hidden", "inter", "tp", "experts", "ep")
         routed, touched = rank_load(part)
         up = inter / tp * np.where(part["gated"], 2.0, 1.0)
         fmt = FORMATS[str(dtype)]
-        out[mask] = kernels.grouped_gemms(system, "experts", tokens, routed, touched,
+        out[mask] = kernels.grouped_gemms(system, "experts", tokens, routed, touched, experts / ep,
                                           ((up, hidden), (hidden, inter / tp)), fmt.name, fmt.activations, hidden).time
     return out
 

@@ -96,10 +96,10 @@ def _attention(table: pd.DataFrame, engine: str, phase: str, kv: str) -> pd.Seri
 
 
 def _experts(fmt: str) -> Stage:
-    """The expert operator of one weight format; each has kernels of its own."""
+    """The expert operator of one weight format; each has kernels of its own, and each chip another choice of them."""
     section = "experts" if fmt == "bf16" else f"experts.{fmt}"
-    free = (*_free(section, "chip", launch=3e-5, efficiency_factor=0.8),
-            *_free(section, "all", memory_factor=1.0, row_passes=5.0, token_passes=3.0))
+    free = (*_free(section, "chip", launch=3e-5, efficiency_factor=0.8, memory_factor=1.0, row_passes=5.0),
+            *_free(section, "all", expert=1e-7, token_passes=3.0))
     return Stage(section, lambda t: (t["dtype"] == fmt) & (t["ep"] <= MOST_RANKS), free)
 
 

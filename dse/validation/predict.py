@@ -19,13 +19,14 @@ from dse.model.system import System, peak
 from dse.plan.formats import element_bytes
 from dse.plan.plan import Plan
 from dse.plan.traffic import Traffic
+from dse.validation.silicon import CHECKPOINT, stored
 
-COLUMNS = ("tpot_s", "ttft_s", "roofline_s", "prompt_work_s", "spread")
+COLUMNS = ("tpot_s", "ttft_s", "roofline_s", "prompt_work_s", "spread", "kv_slots")
 WAVES = 10
 """Prompts per user: the public harness sends ten times as many as users, all starting at once."""
 DRAWN_CV2 = 0.0642**2
 """Lengths drawn uniformly from 0.8 to 1 of the nominal one, as the public harness and vLLM's own do."""
-GROUP = ("model", "chip", "engine", "weights", "tp", "public")
+GROUP = ("model", "chip", "engine", "weights", "tp", "dp", "ep", "public")
 
 
 def kv_format(model: str, engine: str, weights: str) -> str:
@@ -42,8 +43,9 @@ def predict(rows: pd.DataFrame, engines: Mapping[str, Engine] | None = None) -> 
     """`tpot_s` and `ttft_s` predicted for each row, and `roofline_s`: TPOT by datasheet peaks alone.
 
     Beside them `prompt_work_s` of one prompt, and `spread`: what the interval of TPOT gives its logarithm. `engines`
-    replace the catalogue's, as a fit of their overheads does.
+    replace the catalogue's, as a fit of their overheads does. Rows without `dp` and `ep` split by `tp` alone.
     """
+    rows = rows.assign(**{name: 1.0 for name in ("dp", "ep") if name not in rows.columns})
     out = pd.DataFrame(index=rows.index, columns=list(COLUMNS), dtype=float)
     for _, group in rows.groupby(list(GROUP)):
         out.loc[group.index] = _group(group, engines)
@@ -51,34 +53,37 @@ def predict(rows: pd.DataFrame, engines: Mapping[str, Engine] | None = None) -> 
 
 
 def _group(rows: pd.DataFrame, engines: Mapping[str, Engine] | None) -> np.ndarray:
-    """Predictions of rows that share model, chip, engine, weights, tp and origin."""
+    """Predictions of rows that share model, chip, engine, weights, splits and origin."""
     model_name, chip, engine, weights = (str(rows[name].iloc[0]) for name in GROUP[:4])
-    tp = int(rows["tp"].iloc[0])
-    model, system = load_model(model_name), load_system(chip, gpus=tp, engine=engine)
+    tp, dp, ep = (int(rows[name].iloc[0]) for name in ("tp", "dp", "ep"))
+    model, system = load_model(model_name), load_system(chip, gpus=tp * dp, engine=engine)
     if engines is not None:
         system = replace(system, engine=engines[engine])
-    if weights != "bf16" and not rows["public"].iloc[0]:
+    if weights not in ("bf16", CHECKPOINT) and not rows["public"].iloc[0]:
         # these runs quantise a 16-bit checkpoint (their model path says so), hence activations as they come
         system = replace(system, engine=replace(system.engine, fused_quantisation=False))
     kv = kv_format(model_name, engine, weights)
     drawn = np.where(rows["public"] | (engine == "vllm"), DRAWN_CV2, 0.0)
     traffic = Traffic(rows["isl_tokens"].to_numpy(), rows["osl_tokens"].to_numpy(),
                       concurrency=rows["concurrency"].to_numpy(), input_cv2=drawn, output_cv2=drawn, waves=WAVES)
-    e = evaluate(model, system, Plan(tp=tp, weights=weights, kv=kv), traffic)
+    asked = None if weights == CHECKPOINT else weights
+    e = evaluate(model, system, Plan(tp=tp, dp=dp, ep=ep, weights=asked, kv=kv), traffic)
     elements = matrix_elements(model) + model.vocab * model.hidden
-    plain = _roofline_step(system, elements, cache_elements_per_token(model), traffic, weights, kv, tp)
+    plain = _roofline_step(system, elements, cache_elements_per_token(model), traffic, stored(model_name, weights), kv,
+                           tp * dp)
     spread = np.log(np.asarray(e.intervals["tpot_s"][1]) / e.metrics["tpot_s"]) / SCORE
-    columns = (e.metrics["tpot_s"], e.metrics["ttft_s"], plain, e.metrics["prompt_work_s"], spread)
+    columns = (e.metrics["tpot_s"], e.metrics["ttft_s"], plain, e.metrics["prompt_work_s"], spread,
+               e.metrics["kv_slots"])
     return np.stack([np.broadcast_to(np.asarray(c), len(rows)) for c in columns], axis=1)
 
 
 def _roofline_step(system: System, elements: float, cached: float, traffic: Traffic, weights: str, kv: str,
-                   tp: int) -> np.ndarray:
+                   devices: int) -> np.ndarray:
     """A decode step at datasheet peaks: all weights and caches once, all products, no overhead, no prompts."""
     users = traffic.concurrency
-    flops = 2.0 * elements * users / tp
+    flops = 2.0 * elements * users / devices
     held = users * (traffic.input_tokens + traffic.output_tokens / 2) * cached
-    nbytes = (elements * element_bytes(weights) + held * element_bytes(kv)) / tp
+    nbytes = (elements * element_bytes(weights) + held * element_bytes(kv)) / devices
     return roofline(flops, nbytes, peak(system.chip, weights, weights), system.chip.memory_bandwidth)  # type: ignore[no-any-return]
 
 
@@ -93,3 +98,15 @@ def without_cached_prompts(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     share = impossible.groupby([rows[name] for name in ("model", "chip", "engine")]).transform("mean")
     kept = rows[share <= 0.5]
     return kept.reset_index(drop=True), len(rows) - len(kept)
+
+
+def without_capped_batches(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Rows but those whose engine ran fewer sequences than there were users and room for, and how many those were.
+
+    Their users wait longer for the first token than all others' prompts take, and longer than an answer takes, though
+    every cache fits: the server was started with a cap on its batch, which the data do not record.
+    """
+    p = predict(rows)
+    waited = rows["ttft_s"] - rows["concurrency"] * p["prompt_work_s"]
+    capped = (waited > rows["osl_tokens"] * rows["tpot_s"]) & (rows["concurrency"] <= p["kv_slots"] * rows["dp"])
+    return rows[~capped].reset_index(drop=True), int(capped.sum())

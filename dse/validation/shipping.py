@@ -143,7 +143,7 @@ def _summary(file: str, fit: Fit) -> dict[str, Any]:
     return {}
 
 
-SECONDS = ("launch", "split_cost", "doubling", "base", "hop", "graph_base", "graph_hop")
+SECONDS = ("launch", "expert", "split_cost", "doubling", "base", "hop", "graph_base", "graph_hop")
 """Constants that the files give in us."""
 
 

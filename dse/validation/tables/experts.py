@@ -67,15 +67,15 @@ def current(table: pd.DataFrame) -> pd.Series[bool]:
 
 
 def complete(table: pd.DataFrame) -> pd.Series[bool]:
-    """Rows but those of nvfp4 experts on a chip that has the low-latency kernel and no times of it.
+    """Rows but those of nvfp4 experts that lack the low-latency kernel's time on a chip that has this kernel.
 
-    The kernel is for data-centre Blackwell, where the throughput kernel takes up to three times as long; the B300's
-    table has the latter only, which is not what an engine runs there.
+    It is for data-centre Blackwell, where the throughput kernel takes up to three times as long. The tables of the
+    B300 and of some newer models have the latter only, which is not what an engine runs there.
     """
     built_for = [chip for chip in table["chip"].unique() if _has_low_latency(chip)]
-    of_kernel = (table["dtype"] == "nvfp4") & table["chip"].isin(built_for)
-    timed = set(table["chip"][table["kernel"] == LOW_LATENCY])
-    return ~of_kernel | table["chip"].isin(timed)
+    low = (table["kernel"] == LOW_LATENCY).astype(int)
+    timed = low.groupby([table[name] for name in SETTING]).transform("max") > 0
+    return timed | (table["dtype"] != "nvfp4") | ~table["chip"].isin(built_for)
 
 
 def _has_low_latency(chip: str) -> bool:
@@ -98,6 +98,6 @@ RULES = (
     Rule("an expert that does not divide by the tensor-parallel ranks", lambda t: t["inter"] % t["tp"] == 0),
     Rule("an expert count that does not divide by the expert-parallel ranks", lambda t: t["experts"] % t["ep"] == 0),
     Rule("faster than the matrix peak or the memory allows", lambda t: ~pd.Series(too_fast(t), index=t.index)),
-    Rule("nvfp4 on a chip whose low-latency kernel nobody timed", complete),
+    Rule("nvfp4 where nobody timed the low-latency kernel that the chip has", complete),
     Rule("slower than another kernel of the same shape: an engine picks the faster", fastest),
 )
