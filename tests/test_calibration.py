@@ -75,8 +75,14 @@ def test_experts_have_constants_by_format_and_what_a_format_lacks_is_bf16s():
     assert kernels["nvfp4"].launch < kernels["bf16"].launch       # a low-latency kernel
     family = {"launch": 1e-5, "expert": 1e-7, "efficiency_factor": 1.0, "memory_factor": 1.0, "row_passes": 5.0,
               "token_passes": 3.0}
-    made = _experts({**family, "fp8": {"launch": 2e-5}}, "file")
+    made = _experts({**family, "fp8": {"launch": 2e-5}}, "file: experts.vllm")
     assert made["fp8"] == replace(made["bf16"], launch=2e-5)
+
+
+def test_expert_kernels_are_the_librarys():
+    chip = load_chip("b200_sxm")
+    ours, theirs = (load_kernels(chip, library).experts["fp8_block"] for library in ("vllm", "trtllm"))
+    assert ours.expert < 0.2 * theirs.expert        # no padding to whole blocks for each expert
 
 
 def test_formats_in_an_array_have_each_its_own_expert_constants():

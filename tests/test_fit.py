@@ -114,7 +114,7 @@ def test_a_refit_agrees_with_the_shipped_constants(kind):
     ("gemm", "bf16", 0.085), ("gemm", "fp8", 0.085), ("gemm", "nvfp4", 0.10), ("gemm", "fp8_block", 0.15),
     ("attention", "prefill trtllm bf16, KV bf16", 0.095), ("attention", "prefill vllm bf16, KV bf16", 0.115),
     ("attention", "decode vllm bf16, KV bf16", 0.095), ("mla", "prefill, KV bf16", 0.08),
-    ("mla", "decode, KV bf16", 0.10), ("moe", "bf16", 0.15),
+    ("mla", "decode, KV bf16", 0.10), ("moe", "trtllm bf16", 0.15), ("moe", "vllm fp8_block", 0.16),
 ])
 def test_shipped_constants_predict_rows_they_have_not_seen(kind, label, most):
     labels = {row["label"]: row for row in document(kind)["labels"]}

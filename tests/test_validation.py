@@ -60,8 +60,10 @@ def test_all_models_add_mixtures_and_leave_the_dense_rows_as_they_are(silicon):
     pd.testing.assert_frame_equal(every[dense].reset_index(drop=True), rows)
     assert set(every["model"][~dense]) == {"gpt-oss-120b", "minimax-m2.5", "minimax-m2.5-nvfp4", "qwen3-235b-a22b-fp8"}
     assert len(every) + sum(dropped.values()) == 5221
-    mixtures = predict(every[~dense])
-    assert (mixtures["tpot_s"] > mixtures["roofline_s"]).all()
+    mixtures, users = predict(every[~dense]), every.loc[~dense, "concurrency"] / every.loc[~dense, "dp"]
+    placed = mixtures["kv_slots"] >= users      # the roofline reads all users' caches, also those that wait for a place
+    assert placed.mean() > 0.9
+    assert (mixtures["tpot_s"] > mixtures["roofline_s"])[placed].all()
 
 
 @pytest.mark.parametrize(("tp", "groups", "expert_tp", "expert_ep", "expected"), [

@@ -1,7 +1,8 @@
 """Constants of kernels and engines: defaults, overlaid by a chip's class, overlaid by the chip's own file.
 
 A constant is `{ value, error }`; its source is the file's, or its own. Sections of kernel libraries are named
-`prefill.<library>` and `decode.<library>`; those of expert kernels `experts` (bf16) and `experts.<format>`.
+`prefill.<library>` and `decode.<library>`; those of its expert kernels `experts.<library>` (bf16) and
+`experts.<library>.<format>`.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def load_kernels(chip: Chip, library: str) -> c.Kernels:
         decode=_read(c.DecodeConstants, tree["decode"][library], f"{where}: decode.{library}"),
         latent_prefill=_read(c.PrefillConstants, tree["latent_prefill"], f"{where}: latent_prefill"),
         latent_decode=_read(c.LatentConstants, tree["latent_decode"], f"{where}: latent_decode"),
-        experts=_experts(tree["experts"], where),
+        experts=_experts(tree["experts"][library], f"{where}: experts.{library}"),
         elementwise=_read(c.ElementwiseConstants, tree["elementwise"], f"{where}: elementwise"),
         collectives=_read(c.CollectiveConstants, tree["collectives"], f"{where}: collectives"),
         measured=_measured(chip),
@@ -53,11 +54,11 @@ def load_kernels(chip: Chip, library: str) -> c.Kernels:
 
 
 def _experts(table: Mapping[str, Any], where: str) -> dict[str, c.ExpertConstants]:
-    """Constants of the expert kernels by weight format: what a section lacks comes from bf16's."""
+    """Constants of a library's expert kernels by weight format: what a section lacks comes from bf16's."""
     family = {name: value for name, value in table.items() if name not in FORMATS}
-    made = {"bf16": _read(c.ExpertConstants, family, f"{where}: experts")}
+    made = {"bf16": _read(c.ExpertConstants, family, where)}
     for fmt in (name for name in table if name in FORMATS):
-        made[fmt] = _read(c.ExpertConstants, {**family, **table[fmt]}, f"{where}: experts.{fmt}")
+        made[fmt] = _read(c.ExpertConstants, {**family, **table[fmt]}, f"{where}.{fmt}")
     return made
 
 

@@ -141,7 +141,7 @@ class Kernels:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A serving engine: its overheads, its policy, and whose attention kernels it uses.
+    """A serving engine: its overheads, its policy, and whose attention and expert kernels it uses.
 
     `layer` is what its operators around the modelled kernels cost in each layer; `fused_quantisation` says that
     inputs of quantised products are quantised inside the operator before them.

@@ -95,9 +95,9 @@ def expert_seconds(rows: pd.DataFrame, constants: Constants) -> np.ndarray:
     out = np.empty(len(rows))
     narrow = rows["chip"].map({chip: "fp4" in machine(str(chip), DEFAULT_LIBRARY).chip.peak
                                for chip in rows["chip"].unique()})       # chips with and without a rate do not stack
-    for (dtype, _), part in rows.groupby(["dtype", narrow.rename("narrow")]):
+    for (engine, dtype, _), part in rows.groupby(["engine", "dtype", narrow.rename("narrow")]):
         mask = rows.index.isin(part.index)
-        system = row_system(part["chip"], _at(constants, mask))
+        system = row_system(part["chip"], _at(constants, mask), str(engine))
         tokens, hidden, inter, tp, experts, ep = _columns(part, "tokens", "hidden", "inter", "tp", "experts", "ep")
         routed, touched = rank_load(part)
         up = inter / tp * np.where(part["gated"], 2.0, 1.0)

@@ -12,7 +12,7 @@ from dse.validation.fit import Free, Law
 from dse.validation.tables.attention import load_attention
 from dse.validation.tables.collective import WITHOUT_NVLINK, load_collective
 from dse.validation.tables.exchange import load_exchange
-from dse.validation.tables.experts import load_experts
+from dse.validation.tables.experts import ENGINES, load_experts
 from dse.validation.tables.gemm import load_gemm
 from dse.validation.tables.latent import load_latent
 from dse.validation.tables.source import Loaded
@@ -95,12 +95,12 @@ def _attention(table: pd.DataFrame, engine: str, phase: str, kv: str) -> pd.Seri
             & (table["kv_dtype"] == kv))
 
 
-def _experts(fmt: str) -> Stage:
-    """The expert operator of one weight format; each has kernels of its own, and each chip another choice of them."""
-    section = "experts" if fmt == "bf16" else f"experts.{fmt}"
+def _experts(engine: str, fmt: str) -> Stage:
+    """A library's expert operator of one weight format: each has kernels of its own, each chip a choice of them."""
+    section = f"experts.{engine}" if fmt == "bf16" else f"experts.{engine}.{fmt}"
     free = (*_free(section, "chip", launch=3e-5, efficiency_factor=0.8, memory_factor=1.0, row_passes=5.0),
             *_free(section, "all", expert=1e-7, token_passes=3.0))
-    return Stage(section, lambda t: (t["dtype"] == fmt) & (t["ep"] <= MOST_RANKS), free)
+    return Stage(section, lambda t: (t["engine"] == engine) & (t["dtype"] == fmt) & (t["ep"] <= MOST_RANKS), free)
 
 
 GEMM = Stage("gemm", lambda t: t["dtype"] == "bf16", (
@@ -131,8 +131,8 @@ KINDS = {kind.name: kind for kind in (
     Kind("mla", load_latent, predict.latent_seconds, lambda t: t["phase"] + ", KV " + t["kv_dtype"],
          (LATENT_PREFILL, LATENT_DECODE)),
     Kind("moe", load_experts, predict.expert_seconds,
-         lambda t: t["dtype"] + t["ep"].gt(1).map({True: ", expert parallel", False: ""}),
-         tuple(map(_experts, EXPERT_FORMATS)), ("gemm",)),
+         lambda t: t["engine"] + " " + t["dtype"] + t["ep"].gt(1).map({True: ", expert parallel", False: ""}),
+         tuple(_experts(engine, fmt) for engine in ENGINES for fmt in EXPERT_FORMATS), ("gemm",)),
     Kind("collective", load_collective, predict.collective_seconds, lambda t: t["library"] + " " + t["kind"],
          (NCCL, GRAPH)),
     Kind("all_to_all", load_exchange, predict.exchange_seconds, lambda t: t["phase"], (), ("collective",)),

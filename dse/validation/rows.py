@@ -18,11 +18,11 @@ from dse.model.system import System
 
 Constants = Mapping[str, Number]
 """Constants by their name in the calibration files (`gemm.launch`, `prefill.vllm.tail`), a value or one per row."""
-LIBRARIES = ("prefill", "decode")
+LIBRARIES = ("prefill", "decode", "experts")
 """Sections that a calibration file has once per kernel library."""
 GPUS = 8
 DEFAULT_LIBRARY = "trtllm"
-"""Only attention differs between kernel libraries."""
+"""Only attention and experts differ between kernel libraries."""
 
 
 @cache
@@ -43,7 +43,9 @@ def shipped(name: str, chip: str) -> float:
     if name.startswith("benchmark."):
         return replays(chip)[name]
     section, *rest = name.split(".")
-    library = rest[0] if section in LIBRARIES else DEFAULT_LIBRARY
+    library = DEFAULT_LIBRARY
+    if section in LIBRARIES:
+        library, *rest = rest
     kernels = machine(chip, library).kernels
     part = getattr(kernels, section)
     return float(getattr(_of_format(part, rest) if isinstance(part, Mapping) else part, rest[-1]))
@@ -69,8 +71,10 @@ def with_constants(kernels: Kernels, constants: Constants, library: str = DEFAUL
     """Kernels with some constants replaced; those of other libraries and of benchmarks are passed over."""
     for name, value in constants.items():
         section, *rest = name.split(".")
-        if section in LIBRARIES and rest[0] != library:
-            continue
+        if section in LIBRARIES:
+            named, *rest = rest
+            if named != library:
+                continue
         if not hasattr(kernels, section):
             continue
         part = getattr(kernels, section)

@@ -25,11 +25,11 @@ COLUMNS = {
     "gemm": ("dtype", *gemm.SHAPE),
     "attention": ("phase", "engine", "kv_dtype", *attention.SHAPE),
     "mla": ("phase", "kv_dtype", *latent.SHAPE),
-    "moe": ("dtype", *experts.SHAPE),
+    "moe": ("engine", "dtype", *experts.SHAPE),
     "collective": ("kind", "library", "ranks", "nbytes"),
 }
 DEFAULTS: dict[str, dict[str, str | bool | float]] = {
-    "attention": {"dtype": "bf16"}, "mla": {"dtype": "bf16"}, "moe": {"gated": True, "skew": 0.0}}
+    "attention": {"dtype": "bf16"}, "mla": {"dtype": "bf16"}, "moe": {"engine": "trtllm", "gated": True, "skew": 0.0}}
 TOO_FAST: dict[str, Callable[[pd.DataFrame], np.ndarray]] = {
     "gemm": gemm.too_fast, "attention": attention.too_fast, "mla": latent.too_fast, "moe": experts.too_fast,
     "collective": collective.too_fast,
