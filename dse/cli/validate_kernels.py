@@ -71,9 +71,9 @@ def _table(title: str, groups: list[dict[str, Any]], keys: tuple[str, ...]) -> A
 
     table = Table(box=box.SIMPLE, padding=(0, 1), title=f"{title}: absolute error, % (bias: signed median)")
     for key in keys:
-        table.add_column(key, no_wrap=True)
+        table.add_column(key, no_wrap=key != "label")
     for head in ("rows", "mean", "median", "P90", "bias"):
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", no_wrap=True)
     for group in groups:
         shares = (group["mape"], group["median"], group["p90"], group["bias"])
         table.add_row(*(str(group[k]) for k in keys), str(group["rows"]), *(f"{100 * s:.1f}" for s in shares))
