@@ -16,7 +16,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 Dimensions = dict[str, Fraction]
 BASE: dict[str, dict[str, int]] = {
     "": {}, "1": {}, "FLOP": {}, "B": {"B": 1}, "s": {"s": 1}, "Hz": {"s": -1}, "W": {"W": 1}, "J": {"W": 1, "s": 1},
-    "USD": {"USD": 1}, "h": {"h": 1},
+    "USD": {"USD": 1}, "h": {"h": 1}, "mm": {"mm": 1}, "mm2": {"mm": 2},
 }
 
 

@@ -153,7 +153,7 @@ PLANS = {
     "misspelt key": ("[parallelism]\ntpp = 2\n", "'tp'"),
     "word for a number": ('[parallelism]\ntp = "x"\n', "parallelism.tp"),
     "not TOML": ("[parallelism\n", "not TOML"),
-    "no tier": ("[placement]\nkv = { disk = 0.5 }\n", "placement.kv.disk"),
+    "no tier": ("[placement]\nkv = { tape = 0.5 }\n", "placement.kv.tape"),
 }
 
 

@@ -28,11 +28,13 @@ SAMPLES = 40
 RANGES = {
     "B": (1e3, 1e11), "B/s": (1e9, 1e13), "FLOP": (1e6, 1e15), "FLOP/s": (1e12, 1e16), "s": (1e-6, 1e1),
     "Hz": (1e9, 2.5e9), "1/s": (1e-2, 1e2), "W": (1e2, 2e3), "USD": (1e2, 1e5), "USD/h": (1e-1, 1e2), "USD/W": (1, 20),
-    "USD/W/h": (1e-2, 1),
+    "USD/W/h": (1e-2, 1), "mm": (0.2, 300), "mm2": (1e-2, 8e2), "mm2/B": (1e-7, 1e-5), "1/mm2": (5e-4, 4e-3),
+    "USD/mm2": (0.1, 1), "J": (1e-14, 1e-11), "J/B": (1e-13, 1e-10), "J/B/mm": (1e-13, 1e-12),
 }
 SHARES = {"efficiency", "exp_share", "share", "network_share", "draw", "coupling", "recovery", "opex_share", "interest",
-          "exponent", "cap", "tail", "scale"}
-SMALL = {"dims": 3, "years": 30, "topk": 8, "page": 64, "p": 8, "exp_rate": 64, "arrival_cv2": 4, "service_cv2": 4}
+          "exponent", "cap", "tail", "scale", "bond_yield", "test_share", "yielded", "plain", "static_share"}
+SMALL = {"dims": 3, "years": 30, "topk": 8, "page": 64, "p": 8, "exp_rate": 64, "arrival_cv2": 4, "service_cv2": 4,
+         "pieces": 16, "tolerated": 2}
 LARGE = {"queries": 2048, "experts": 512, "keys": 2**17, "pairs": 2**30}
 CONVERSIONS = {
     "capital_rate": ("1/h", "divides by the hours of a year"),

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse.errors import InputError
-from dse.plan.fields import STREAMING, Batching, Chance, Edge, Formats, Parallelism, Placement, Pools, Queueing
+from dse.plan.fields import STREAMING, Batching, Chance, Edge, Parallelism, Placement, Pools, Queueing
 from dse.plan.formats import ACTIVATIONS, FORMATS, KV, WEIGHTS, compute_rate, element_bytes
+from dse.plan.forms import Formats
 from dse.plan.plan import FIELDS, Plan, document, plan_from_document, with_setting
 from dse.plan.traffic import Traffic
 
@@ -99,8 +100,8 @@ def test_one_weight_of_a_group_may_differ_from_the_rest() -> None:
     ({"formats": {"activations": "int2"}}, "formats.activations: unknown value 'int2'"),
     ({"formats": {"weights": 8}}, "unknown value 8"),
     ({"placement": {"kw": {"host": 1}}}, "placement.kw: no such object; did you mean 'kv'"),
-    ({"placement": {"kv": {"hots": 1}}}, "placement.kv.hots: no such tier; did you mean 'host'"),
-    ({"placement": {"kv": 0.5}}, "placement.kv: expected tiers and shares"),
+    ({"placement": {"kv": {"hots": 1}}}, "placement.kv.hots: no such key; did you mean 'host'"),
+    ({"placement": {"kv": 0.5}}, "placement.kv: expected memories and shares"),
     ({"placement": {"kv": {"host": 1.5}}}, "placement.kv.host: 1.5 is not a number from 0 to 1"),
     ({"placement": {"kv": {"host": math.nan}}}, "placement.kv.host: nan is not"),
 

@@ -189,17 +189,50 @@ def test_single_objectives_are_bettered_in_their_own_direction() -> None:
         assert found[0] == pytest.approx(best(found), rel=1e-9)
 
 
-def test_chip_variables_change_the_chip_and_say_that_their_price_is_missing() -> None:
-    where = space(free=("l2", "hbm", "link"), loads=[64])
-    outcome = run(where)
-    document = result_document(where, Request(AIM, Settings()), outcome)
-    assert "the price of the chip does not follow l2, hbm, link" in document["notes"][0]
+def test_chip_variables_change_the_chip_and_its_price_follows() -> None:
+    where = space(free=("l2", "hbm", "link", "cores"), loads=[64])
+    document = result_document(where, Request(AIM, Settings()), run(where))
+    assert not [note for note in document["notes"] if "price" in note]
     chip = where.system.chip
-    richer = where.system_at({"hbm": 10.0, "l2": 1e8, "link": 1e11}, 8.0).chip
-    assert richer.memory_bytes == chip.memory_bytes * 10 / chip.memory_stacks
-    assert (richer.cache_bytes, richer.scale_up.bandwidth) == (1e8, 1e11)
+    richer = where.system_at({"hbm": 6.0, "l2": 55e6, "link": 5e11, "cores": 120.0}, 8.0).chip
+    assert richer.memory_bytes == pytest.approx(chip.memory_bytes * 6 / chip.memory_stacks)
+    assert (richer.cache_bytes, richer.scale_up.bandwidth, richer.cores) == (55e6, 5e11, 120.0)
+    assert richer.peak["bf16"] == pytest.approx(chip.peak["bf16"] * 120 / chip.cores)
+    assert richer.price_usd != chip.price_usd
+    same = where.system_at(where.defaults, 8.0).chip
+    figures = ("price_usd", "tdp_w", "die_mm2", "memory_bytes", "cache_bandwidth", "cores")
+    assert [getattr(same, f) for f in figures] == pytest.approx([getattr(chip, f) for f in figures], rel=1e-12)
     for member in document["front"]:
-        assert set(member["free"]) == {"l2", "hbm", "link"}
+        assert set(member["free"]) == {"l2", "hbm", "link", "cores"}
+
+
+def test_a_chip_without_silicon_says_that_its_price_does_not_follow_and_keeps_its_cores() -> None:
+    where = space("llama-3.1-8b", "l40s", free=("l2", "link"), loads=[8])
+    assert "do not follow l2, link: l40s has no silicon model" in result_document(
+        where, Request(AIM, Settings()), run(where))["notes"][0]
+    with pytest.raises(InputError, match="l40s has no silicon model: it lacks stacks of HBM; leave cores out"):
+        space("llama-3.1-8b", "l40s", free=("cores",))
+
+
+def test_silicon_that_nobody_uses_is_not_bought() -> None:
+    """Alone on short prompts, decoding is bound by memory: fewer cores and less cache cost less and lose little."""
+    where = space("llama-3.1-8b", gpus=1, loads=[1], input_tokens=32, free=("l2", "cores"))
+    aim = Aim(("usd_per_mtok",), {"tpot_ms": ("tpot_s", 1.05 * search_grid(
+        where, Aim(("tpot_s",)), where.defaults).front.column("tpot_s")[0])})
+    best = explore(where, aim, Settings(trials=25, seed=1)).front
+    assert best.column("cores")[0] < where.defaults["cores"]
+    assert best.column("usd_per_mtok")[0] < search_grid(where, aim, where.defaults).front.column("usd_per_mtok")[0]
+
+
+@pytest.mark.parametrize(("values", "name"), [
+    ({"l2": 400e6, "cores": 132.0, "hbm": 5.0}, "reticle"), ({"l2": 50e6, "cores": 264.0, "hbm": 5.0}, "reticle"),
+    ({"l2": 50e6, "cores": 100.0, "hbm": 10.0}, "shoreline"),
+])
+def test_chips_that_cannot_be_built_are_rejected_by_name(values: dict[str, float], name: str) -> None:
+    found = search_grid(space(free=("l2", "cores", "hbm"), loads=[8]), AIM, values)
+    assert found.feasible == 0
+    assert found.rejected[name] > 0
+    assert found.miss is not None
 
 
 @pytest.mark.parametrize(("change", "message"), [

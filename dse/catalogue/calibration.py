@@ -7,8 +7,9 @@ A constant is `{ value, error }`; its source is the file's, or its own. Sections
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,8 @@ from dse.plan.formats import FORMATS
 
 FOLDER = "hardware/calibration"
 ENGINES = "hardware/calibration/engines"
+TEXTBOOK = "roofline"
+"""The library of kernels without tiles and launches, whose constants win over every chip's."""
 Constants = TypeVar("Constants")
 Tree = dict[str, Any]
 
@@ -36,6 +39,9 @@ def engine_names() -> list[str]:
 def load_kernels(chip: Chip, library: str) -> c.Kernels:
     """Constants of a chip's kernels; what nobody measured on it comes from its class or the defaults."""
     tree, where = _merged(chip)
+    if library == TEXTBOOK:
+        path = find(FOLDER, TEXTBOOK)
+        tree, where = _overlaid(tree, _sections(path)), str(path)
     if library not in tree["prefill"]:
         raise InputError(where, f"no kernel library {library!r}", nearest(library, tree["prefill"]))
     gemm = _gemm(tree["gemm"], chip, where)
@@ -142,10 +148,10 @@ def _read(kind: type[Constants], table: Mapping[str, Any], where: str) -> Consta
     for key in table:
         if key not in known and key != "source":
             raise InputError(f"{where}.{key}", "no such constant", nearest(key, known))
-    missing = [name for name in known if name not in table]
+    missing = [name for name, f in known.items() if name not in table and f.default is MISSING]
     if missing:
         raise InputError(f"{where}.{missing[0]}", "missing; expected { value = ..., error = ... }")
-    return kind(**{name: _value(table[name], f, f"{where}.{name}") for name, f in known.items()})
+    return kind(**{name: _value(table[name], f, f"{where}.{name}") for name, f in known.items() if name in table})
 
 
 def _value(raw: Any, item: Any, where: str) -> Any:
@@ -157,4 +163,6 @@ def _number(raw: Any, unit: str, where: str) -> float:
     value = raw.get("value") if isinstance(raw, Mapping) else raw
     if isinstance(value, float) and unit == "s":
         return value            # derived from other constants, already in seconds
+    if value == math.inf and not unit:
+        return math.inf         # the norm of a hard maximum
     return quantity(value, unit, where)  # type: ignore[arg-type]

@@ -12,6 +12,8 @@ from dse.catalogue import hardware, paths
 from dse.catalogue.calibration import ENGINES, FOLDER, load_engine, load_kernels
 from dse.catalogue.files import read_toml
 from dse.catalogue.models import load_model, model_names, published
+from dse.catalogue.processes import PACKAGING, PROCESSES, packaging_facts, process_facts
+from dse.catalogue.silicon_checks import silicon_checks
 from dse.errors import InputError
 from dse.model.machine import Fact
 from dse.model.parameters import total_parameters
@@ -23,18 +25,23 @@ AGREEMENT = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check of one item: what was expected, what was found, whether they agree."""
+    """One check of one item: what was expected, what was found, whether they agree. shown: also where they do;
+    claimed: False where a figure is set beside another without a promise to agree."""
 
     item: str
     check: str
     expected: str
     found: str
     agrees: bool
+    shown: bool = False
+    claimed: bool = True
 
 
 def hardware_checks() -> list[Finding]:
-    """Every file of hardware/: it loads, is named like its file, and its figures agree with one another."""
-    return [finding for kind in LOADERS for name in paths.names(kind) for finding in _file_checks(kind, name)]
+    """Every file of hardware/: it loads, is named like its file, and its figures agree with one another; every chip
+    whose silicon is known: area, bill of materials and power."""
+    files = [finding for kind in LOADERS for name in paths.names(kind) for finding in _file_checks(kind, name)]
+    return files + [Finding(c.item, c.check, c.expected, c.found, c.agrees, True, c.claimed) for c in silicon_checks()]
 
 
 def workload_checks() -> list[Finding]:
@@ -75,6 +82,8 @@ LOADERS: Mapping[str, Callable[[str], Mapping[str, Fact]]] = {
     hardware.LINKS: lambda name: hardware.load_part(hardware.LINKS, name),
     hardware.TIERS: lambda name: hardware.load_part(hardware.TIERS, name),
     "hardware/economics": lambda name: hardware.load_economics(name).facts,
+    PROCESSES: process_facts,
+    PACKAGING: packaging_facts,
     FOLDER: _constants,
     ENGINES: _engine_facts,
 }

@@ -103,6 +103,24 @@ class UsdPerHour(Figure):
     unit = "USD/h"
 
 
+class Joules(Figure):
+    """J, of one FLOP."""
+
+    unit = "J"
+
+
+class JoulesPerByte(Figure):
+    """J/B; files say pJ/bit."""
+
+    unit = "J/B"
+
+
+class UsdPerByte(Figure):
+    """USD/B; files say USD/GB."""
+
+    unit = "USD/B"
+
+
 class Area(Figure):
     """Square millimetres: a plain number, the key ends in _mm2."""
 

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from dse.catalogue import paths
+from dse.catalogue import designs, paths, variants
 from dse.catalogue.figures import facts_of
 from dse.catalogue.files import read_based, read_toml, validate
 from dse.catalogue.schema import Accelerator, EconomicsFile, Part, System
@@ -22,6 +22,9 @@ SM_LIKE = ("SM", "CU")
 DEVICES_PER_HOST = 8
 UNBOUNDED = 1 << 20  # devices a scale-out network joins: the sources name no bound
 DEFAULT_HOST = "host_8gpu_default"
+DEFAULT_PROCESSOR = "spr_8480"  # two a host, as in DGX H100
+DEFAULT_DISK = "nvme_gen4"  # one drive a device
+DISK_BYTES = 3.84e12  # of a common drive
 
 
 def chip_names() -> list[str]:
@@ -37,20 +40,27 @@ def system_names() -> list[str]:
 def load_chip(name_or_path: str | Path) -> Chip:
     """A chip by its catalogue name, or from a file (a path, or anything that ends in .toml).
 
-    A file may say `base = "h100_sxm"` and then only what differs; a figure it states replaces the base's whole.
+    A file may say `base = "h100_sxm"` and then only what differs; a figure it states replaces the base's whole, and
+    other cores, cache, stacks or links in its [design] move what follows from them.
     """
     path = _locate(ACCELERATORS, name_or_path)
     document = read_based(path, _find_chip)
-    base = read_toml(path).get("base")
-    if base is not None and not base.endswith(".toml"):
-        document.setdefault("calibrated_as", base)
+    own = read_toml(path)
+    base = own.get("base")
+    if base is not None:
+        under = path.parent / base if base.endswith(".toml") else _find_chip(base, f"{path}: base")
+        document = variants.without_moves(document, read_based(under, _find_chip), own)
+        if not base.endswith(".toml"):
+            document.setdefault("calibrated_as", base)
+    document, described = designs.completed(document, path)
     file = validate(Accelerator, document, str(path))
     facts = facts_of(file, file.sources, str(path))
     if not any(f"peak.{number}" in facts for number in ("bf16", "fp16")):
         raise InputError(f"{path}: peak", "has neither bf16 nor fp16, expected at least one of them")
     if file.host is not None and file.host.link is not None:
         facts |= _link_facts(file.host.link, facts, f"{path}: host.link")
-    return _chip(file, facts, path)
+    chip = designs.with_silicon(_chip(file, facts, path), file, path, described)
+    return chip if base is None else variants.variant(chip, own, file.sources, path)
 
 
 def load_node(name_or_path: str | Path) -> Node:
@@ -233,10 +243,15 @@ def _host(chip: Chip, memory_bandwidth: float, memory_bytes: float) -> Host | No
     """The host as one device sees it; None where the sources have no link to it."""
     if chip.host_link_bandwidth is None or "host.link_efficiency" not in chip.facts:
         return None
+    disk, processor = load_part(TIERS, DEFAULT_DISK), load_part(TIERS, DEFAULT_PROCESSOR)
     return Host(
         link_bandwidth=chip.host_link_bandwidth,
         link_efficiency=chip.facts["host.link_efficiency"].value,
         link_latency=chip.facts["host.link_latency"].value,
         memory_bandwidth=memory_bandwidth,
         memory_bytes=memory_bytes,
+        flops=2 * processor["bf16"].value / DEVICES_PER_HOST,
+        disk_bandwidth=disk["read_bandwidth"].value,
+        disk_latency=disk["latency"].value,
+        disk_bytes=DISK_BYTES,
     )

@@ -17,7 +17,7 @@ _Reader.set_prefs(input_sf="EPTGMKkmunp", known_units=["USD"])
 
 EXAMPLES = {
     "B": "80 GB", "B/s": "3.35 TB/s", "FLOP/s": "989 TFLOP/s", "s": "2.59 us", "Hz": "1.98 GHz", "W": "700 W",
-    "USD": "27000 USD", "USD/h": "2.95 USD/h", "J/B": "3.9 pJ/bit", "USD/B": "12 USD/GB",
+    "USD": "27000 USD", "USD/h": "2.95 USD/h", "J/B": "3.9 pJ/bit", "USD/B": "12 USD/GB", "J": "0.25 pJ",
 }  # fmt: skip
 _SPELLINGS = {
     "B": {"bit": 1 / 8},
@@ -29,7 +29,7 @@ _SPELLINGS = {
 _LIMITS = {
     "B": (0.0, 1e19), "B/s": (1e3, 1e19), "FLOP/s": (1e6, 1e21), "s": (0.0, 1e10), "Hz": (1e3, 1e13),
     "W": (0.0, 1e11), "USD": (0.0, 1e13), "USD/h": (0.0, 1e10), "J/B": (0.0, 1e-3), "USD/B": (0.0, 1.0),
-    "mm2": (0.0, 1e6), "": (0.0, 1e15),
+    "J": (0.0, 1e3), "mm2": (0.0, 1e6), "": (0.0, 1e15),
 }  # fmt: skip
 
 

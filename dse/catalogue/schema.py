@@ -21,6 +21,7 @@ from dse.catalogue.figures import (
     UsdPerHour,
     Watts,
 )
+from dse.catalogue.silicon_schema import DesignTable
 
 Topology = Literal["switch", "mesh", "ring", "torus2d", "torus3d", "tree", "none"]
 
@@ -169,6 +170,7 @@ class Accelerator(Table):
     power: Power | None = None
     rack_power: Watts | None = None
     price: Price | None = None
+    design: DesignTable | None = None
     sources: dict[str, Source]
 
 

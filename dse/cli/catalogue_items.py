@@ -13,6 +13,7 @@ from dse.catalogue.calibration import ENGINES, FOLDER
 from dse.catalogue.figures import Source, facts_of
 from dse.catalogue.files import read_based, read_toml, validate
 from dse.catalogue.models import Published, load_model, model_names, published
+from dse.catalogue.processes import PACKAGING, PROCESSES, packaging_facts, process_facts
 from dse.catalogue.schema import System
 from dse.cli import show
 from dse.errors import InputError, nearest
@@ -58,16 +59,20 @@ _CHIP = {"memory": "memory.capacity", "bandwidth": "memory.bandwidth", "bf16": "
 _SYSTEM = {"GPUs/node": "gpus_per_node", "host memory": "host.memory_capacity"}
 _LINK = {"bandwidth": "bandwidth", "latency": "latency"}
 _TIER = {"capacity": "capacity", "bandwidth": "bandwidth"}
+_PROCESS = {"wafer": "wafer.price", "defects/cm2": "wafer.defects_per_cm2", "banked mm2/MiB": "sram.banked_mm2_per_mib"}
+_PACKAGING = {"reticle": "limits.reticle_mm2", "HBM3e": "cost.hbm3e", "price/cost": "cost.price_over_cost"}
 _MODEL = ("parameters", "active", "published", "KV/token", "max context")
 
 
 def hardware_items() -> list[Item]:
-    """Chips, systems, links, tiers, economics and fitted constants."""
+    """Chips, systems, links, tiers, economics, processes, packaging and fitted constants."""
     kinds: tuple[tuple[str, str, Callable[[Path, str], Item]], ...] = (
         ("chip", hardware.ACCELERATORS, _chip), ("system", hardware.SYSTEMS, _system),
         ("link", hardware.LINKS, lambda p, n: _part(p, n, "link", hardware.LINKS, _LINK)),
         ("memory tier", hardware.TIERS, lambda p, n: _part(p, n, "memory tier", hardware.TIERS, _TIER)),
         ("economics", "hardware/economics", _economics),
+        ("process", PROCESSES, lambda p, n: _silicon(p, n, "process", process_facts, _PROCESS)),
+        ("packaging", PACKAGING, lambda p, n: _silicon(p, n, "packaging", packaging_facts, _PACKAGING)),
         ("constants", FOLDER, lambda p, n: _constants(p, n, "constants")),
         ("engine", ENGINES, lambda p, n: _constants(p, n, "engine")))
     return [_guarded(kind, name, partial(make, paths.find(folder, name), name))
@@ -150,6 +155,13 @@ def _economics(path: Path, name: str) -> Item:
     facts = hardware.load_economics(name).facts
     return Item(name, "economics", "what owning costs beside the chip", (), {}, _figures(facts),
                 _sources(read_toml(path)))
+
+
+def _silicon(path: Path, name: str, kind: str, load: Callable[[str], Mapping[str, Fact]],
+             columns: Mapping[str, str]) -> Item:
+    facts, document = load(name), read_toml(path)
+    return Item(name, kind, document["title"], tuple(columns), _summary(facts, columns), _figures(facts),
+                _sources(document))
 
 
 def _constants(path: Path, name: str, kind: str) -> Item:

@@ -11,11 +11,11 @@ import typer
 
 from dse.catalogue.calibration import engine_names
 from dse.catalogue.models import load_model
+from dse.catalogue.settings import with_figure
 from dse.catalogue.systems import COST_BASES, load_system
 from dse.cli import parse
 from dse.cli.evaluate_page import evaluation_page
 from dse.cli.evaluate_table import table_page
-from dse.cli.hardware_settings import with_hardware
 from dse.cli.show import print_json, print_page
 from dse.cli.traffic import Axes, Source, check_traffic, trace_document, traffic_of, with_trace
 from dse.errors import InputError, nearest
@@ -165,7 +165,7 @@ def _system(hardware: str, engine: str, cost: str, price: str | None, made: Mapp
     system = load_system(hardware, 1, engine, cost, paid)
     for path, text in made.items():
         if path.split(".")[0] in parse.HARDWARE:
-            system = with_hardware(system, path, text)
+            system = with_figure(system, path, text, f"--set {path}")
     return system
 
 

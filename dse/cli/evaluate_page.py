@@ -19,9 +19,11 @@ from dse.model.money import missing_price
 from dse.model.open_loop import SCORES
 from dse.model.spans import RESOURCES, Charges
 from dse.model.system import System
-from dse.plan.fields import WEIGHT_OBJECTS, Placement
+from dse.plan.fields import Placement
+from dse.plan.vocabulary import WEIGHT_OBJECTS
 
 LABELS = {"compute": "compute", "l2": "L2", "hbm": "HBM", "link": "link", "host_link": "host link",
+          "disk_link": "disk", "cpu": "CPU", "host_memory": "host memory",
           "latency": "latency", "engine": "engine"}
 
 
@@ -195,7 +197,8 @@ def _money(e: Evaluation) -> Iterator[tuple[str, str]]:
                  f"{show.significant(m['usd_per_mtok_output'])} USD/Mtok output")
         yield "split by device time", split
         yield "output per dollar", f"{show.significant(m['tokens_per_usd'])} tok/USD"
-    watts = "TDP unknown" if m["joule_per_token"] is None else "TDP x average draw x PUE x time, no energy law yet"
+    law = "TDP x average draw x PUE x time" if system.chip.silicon is None else "rest, FLOPs and bytes, x PUE"
+    watts = "TDP unknown" if m["joule_per_token"] is None else law
     yield "energy", f"{show.significant(m['joule_per_token'])} J per output token ({watts})"
 
 

@@ -10,8 +10,8 @@ from rich.console import RenderableType
 from dse.catalogue import calibration, paths
 from dse.catalogue.files import read_toml
 from dse.catalogue.hardware import ACCELERATORS
+from dse.catalogue.settings import FACTS
 from dse.cli import show
-from dse.cli.hardware_settings import FACTS
 from dse.model.evaluate import PHASES, Evaluation
 from dse.model.machine import Chip, Fact
 from dse.model.spans import own_times

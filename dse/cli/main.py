@@ -34,6 +34,9 @@ COMMANDS = {
     "validate": Entry("dse.cli.validate", "validate", "Compare predictions with measurements."),
     "calibrate": Entry("dse.cli.calibrate", "calibrate", "Fit kernel constants to measurements."),
     "measure": Entry("dse.cli.measure", "measure", "Measure the device at hand, for calibrate."),
+    "reproduce": Entry("dse.cli.reproduce", "reproduce", "Predict published claims, and judge each."),
+    "compare": Entry("dse.cli.compare", "compare", "Two plans or techniques side by side."),
+    "techniques": Entry("dse.cli.techniques", "techniques", "List the techniques and their knobs."),
     "catalogue": Entry("dse.cli.catalogue", "catalogue", "List, show and check the catalogue of hardware and models."),
 }
 

@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from dse.catalogue.files import read_toml
+from dse.catalogue.settings import ROOTS
 from dse.errors import InputError, nearest
 from dse.plan.cells import check_cell, expectation
-from dse.plan.fields import WEIGHT_OBJECTS, Chance, Formats, Parallelism, Pools
-from dse.plan.plan import FIELDS, plan_from_document, with_setting
+from dse.plan.fields import Chance, Parallelism, Pools
+from dse.plan.forms import Formats
+from dse.plan.plan import plan_from_document, with_setting
+from dse.plan.read import FIELDS
 from dse.plan.traffic import Traffic
+from dse.plan.vocabulary import WEIGHT_OBJECTS
 
 Value = float | str
 MOST_ROWS = 4096
 LARGEST_RESULT = 1 << 28
 RESULT_SCHEMA = "dse.result/1"
-HARDWARE = ("chip", "host", "engine", "economics", "kernels")
+HARDWARE = ROOTS
 """Roots of settings that speak of the machine and not of the plan."""
 _GROUPS = {
     "formats.weights": tuple(f"formats.{name}" for name in WEIGHT_OBJECTS if name != "embedding"),

@@ -81,8 +81,8 @@ def search(
                                            rich_help_panel=_SPACE)] = None,
     cp: Annotated[str, typer.Option(help="Context parallelism to try; a comma list.", rich_help_panel=_SPACE)] = "1",
     free: Annotated[str | None, typer.Option(
-        help="Continuous variables: any of kv_offload, weight_offload, l2, hbm, link, or none. Without it the two "
-        "offload ratios.", rich_help_panel=_SPACE)] = None,
+        help="Continuous variables: any of kv_offload, weight_offload, l2, hbm, link, cores, or none. Without it the "
+        "two offload ratios.", rich_help_panel=_SPACE)] = None,
     trials: Annotated[str, typer.Option(help="Points of the continuous variables to try.",
                                         rich_help_panel=_SPACE)] = "200",
     seed: Annotated[str, typer.Option(help="Seed of the sampler; workers on one study need one each.",
@@ -224,8 +224,9 @@ def _check_objective(system: System, name: str, output_tokens: float) -> None:
         raise InputError("--objective", f"neither more nor less {name} is an aim", f"choose from {', '.join(aims)}")
     if aim.money and usd_per_device_hour(system) is None:
         raise InputError(f"--objective {name}", missing_price(system))
-    if name == "joule_per_token" and system.chip.tdp_w is None:
-        raise InputError(f"--objective {name}", f"the catalogue has no power for {system.chip.name}",
+    if aim.needs and getattr(system.chip, aim.needs) is None:
+        lacks = {"tdp_w": "power", "die_mm2": "die area"}[aim.needs]
+        raise InputError(f"--objective {name}", f"the catalogue has no {lacks} for {system.chip.name}",
                          "choose another objective or chip")
     if name.startswith("tpot_") and output_tokens == 1:
         raise InputError(f"--objective {name}", "one output token has no time between tokens",

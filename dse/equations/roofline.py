@@ -43,3 +43,9 @@ def soft_maximum(first: Number, second: Number, p: Number) -> Number:
 def throttled(time: Number, share: Number, scale: Number) -> Number:
     """Compute time stretched by power throttling: `share` more for each e-fold of duration above `scale`."""
     return time * (1 + share * log1p(time / scale))
+
+
+@equation("s", "roofline, with the efficiency of thin products", flops="FLOP", rate="FLOP/s", rows="", half="")
+def curved_roofline(flops: Number, rate: Number, rows: Number, half: Number) -> Number:
+    """Seconds of a product whose efficiency grows with its rows and reaches half of its peak at `half` of them."""
+    return flops / rate * (1 + half / rows)

@@ -38,6 +38,7 @@ class IterationCost:
 class Requests:
     """Lengths in tokens: mean and squared coefficient of variation. prefix_hit: share of a prompt already cached.
 
+    cached: tokens that a sequence of the batch holds, where somebody says so.
     output counts iterations (the first token's among them); answer is its length where steps yield several tokens.
     """
 
@@ -47,6 +48,7 @@ class Requests:
     output_cv2: Number = 0.0
     prefix_hit: Number = 0.0
     answer: Number | None = None
+    cached: Number | None = None
 
     @property
     def new(self) -> Number:
@@ -65,7 +67,9 @@ class Requests:
 
     @property
     def context(self) -> Number:
-        """Cached tokens of a sequence met in the batch, where long answers are met more often."""
+        """Cached tokens of a sequence met in the batch, where long answers are met more often; or what was said."""
+        if self.cached is not None:
+            return self.cached
         answer = self.output if self.answer is None else self.answer
         return law.context_met(self.prompt, answer - 1, self.output_cv2)
 

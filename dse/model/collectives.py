@@ -22,16 +22,20 @@ Seconds = tuple[Number, Number]
 """Latency and wire time of one algorithm."""
 
 
-def collective(system: System, name: str, kind: str, ranks: Number, nbytes: Number, span: Number = None) -> Span:
-    """A collective of `ranks` devices that lie within `span` consecutive ones (None: next to each other)."""
+def collective(system: System, name: str, kind: str, ranks: Number, nbytes: Number, span: Number = None,
+               law_name: str = "fastest") -> Span:
+    """A collective of `ranks` devices that lie within `span` consecutive ones (None: next to each other).
+
+    law_name: the all-reduce inside a domain; "fastest" of those the fabric allows, one of them, or "none".
+    """
     if kind not in KINDS:
         raise InputError("collective", f"no such kind: {kind!r}", nearest(kind, KINDS))
-    if np.all(np.asarray(ranks) == 1) and kind != "p2p":
+    if (np.all(np.asarray(ranks) == 1) and kind != "p2p") or law_name == "none":
         return seq(name)
     domain = system.chip.scale_up.domain
     reach = ranks if span is None else span
     if np.all(np.asarray(reach) <= domain):
-        latency, wire = _inside(system, kind, ranks, nbytes)
+        latency, wire = _inside(system, kind, ranks, nbytes, law_name)
     else:
         latency, wire = _spanning(system, kind, ranks, nbytes, maximum(reach, ranks), domain)
     alone = (ranks == 1) & (kind != "p2p")
@@ -90,8 +94,8 @@ def _network(system: System) -> Number:
     return fabric.bandwidth * system.kernels.collectives.network_efficiency / system.node.oversubscription
 
 
-def _inside(system: System, kind: str, ranks: Number, nbytes: Number) -> Seconds:
-    """The fastest algorithm within one scale-up domain."""
+def _inside(system: System, kind: str, ranks: Number, nbytes: Number, law_name: str = "fastest") -> Seconds:
+    """The algorithm asked for, or the fastest, within one scale-up domain."""
     fabric, c = system.chip.scale_up, system.kernels.collectives
     bandwidth = _group_bandwidth(fabric, ranks)
     if kind == "p2p":
@@ -102,24 +106,30 @@ def _inside(system: System, kind: str, ranks: Number, nbytes: Number) -> Seconds
         return _piped(c.exchange_coupling, (c.base + c.exchange_steps * c.hop, wire))
     if kind in ("all_gather", "reduce_scatter"):
         return _piped(c.coupling, _sweep(system, ranks, nbytes))
-    return _fastest(_all_reduces(fabric, c, ranks, nbytes, bandwidth))
+    allowed = dict(_all_reduces(fabric, c, ranks, nbytes, bandwidth))
+    if law_name == "fastest":
+        return _fastest(iter(allowed.values()))
+    if law_name not in allowed:
+        raise InputError("parallelism.collective", f"{system.chip.name} has no {law_name} all-reduce",
+                         nearest(law_name, allowed))
+    return allowed[law_name]
 
 
 def _all_reduces(fabric: Fabric, c: CollectiveConstants, ranks: Number, nbytes: Number,
-                 bandwidth: Number) -> Iterator[Seconds]:
+                 bandwidth: Number) -> Iterator[tuple[str, Seconds]]:
     """Every all-reduce the fabric allows. Trees join nodes only: inside one, libraries chain the devices."""
     rate = _efficiency(fabric, c, ranks) * bandwidth
     ring = law.ring_all_reduce_wire(ranks, nbytes)
-    yield _piped(c.coupling, (c.base + c.hop * 2 * _sweep_steps(fabric, ranks), ring / rate))
+    yield "ring", _piped(c.coupling, (c.base + c.hop * 2 * _sweep_steps(fabric, ranks), ring / rate))
     if fabric.reduces:
         steps = c.base + c.hop * law.ring_all_reduce_steps(ranks)
         wire = c.switch_traffic * law.in_switch_wire(ranks, nbytes) / rate
         latency, wire = _piped(c.coupling, (steps, wire))
-        yield latency, where(ranks >= SWITCH_REDUCES_FROM, wire, inf)
+        yield "in_switch", (latency, where(ranks >= SWITCH_REDUCES_FROM, wire, inf))
     if fabric.topology in ("switch", "mesh"):
         start, rate = c.graph_base + c.graph_hop * (ranks - 1), c.graph_efficiency * bandwidth
-        yield _piped(c.graph_coupling, (start, law.one_shot_wire(ranks, nbytes) / rate))
-        yield _piped(c.graph_coupling, (start * c.two_shot_factor, ring / rate))
+        yield "one_shot", _piped(c.graph_coupling, (start, law.one_shot_wire(ranks, nbytes) / rate))
+        yield "two_shot", _piped(c.graph_coupling, (start * c.two_shot_factor, ring / rate))
 
 
 def _piped(coupling: Number, parts: Seconds) -> Seconds:

@@ -30,6 +30,8 @@ class GemmConstants:
     k_cycles: float = constant("", "latency of the serial k loop, per k")
     throttle: float = constant("", "slow-down per e-fold of duration above the scale")
     throttle_scale: float = constant("s", "duration at which throttling starts")
+    half: float | None = field(default=None, metadata={"unit": "", "meaning": "rows at which a textbook roofline "
+                               "reaches half its efficiency; without it the tile law"})
 
 
 @dataclass(frozen=True, slots=True)

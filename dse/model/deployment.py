@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,20 @@ import numpy as np
 from dse.equations.num import Number, maximum
 from dse.errors import InputError
 from dse.model.architecture import Mixer, MixtureOfExperts, Model, RecurrentMixer
+from dse.model.kept import Kept, kept_objects
 from dse.model.system import System
-from dse.plan.fields import Formats
 from dse.plan.formats import usual_activations
+from dse.plan.forms import Formats
 from dse.plan.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """tp, pp, dp, ep, cp as numbers or arrays; `formats` without gaps; `gpus` = tp pp dp cp devices."""
+    """tp, pp, dp, ep, cp as numbers or arrays; `formats` without gaps; `gpus` = tp pp dp cp devices.
+
+    system: with the shares of its engines, memories and links that the plan leaves to the model. kept: how each object
+    is kept.
+    """
 
     model: Model
     system: System
@@ -30,6 +35,17 @@ class Deployment:
     dp: Number
     ep: Number
     cp: Number
+    kept: Mapping[str, Kept]
+
+    def reshaped(self, name: str) -> Kept | None:
+        """How an object is kept, where a plan changes more than the name of its number format or may hide its bytes."""
+        return self.kept[name] if name in self.plan.formats.forms or self.plan.prefetches else None
+
+    @property
+    def micro(self) -> Number:
+        """Micro-batches of an iteration: the plan's, or one a pipeline stage."""
+        micro = self.plan.batching.micro
+        return self.pp if micro is None else micro
 
     @property
     def gpus(self) -> Number:
@@ -64,9 +80,27 @@ def deploy(model: Model, system: System, plan: Plan) -> Deployment:
         raise InputError("parallelism", f"tp x pp x dp x cp does not use all {_text(gpus)} devices: "
                          f"tp={_text(par.tp)} pp={_text(par.pp)} dp={_text(dp)} cp={_text(par.cp)}",
                          "choose splits whose product is the number of devices")
-    d = Deployment(model, system, plan, _formats(model, plan.formats), par.tp, par.pp, _plain(dp), par.ep, par.cp)
+    formats = _formats(model, plan.formats)
+    d = Deployment(model, _shared(system, par.shares), plan, formats, par.tp, par.pp, _plain(dp), par.ep, par.cp,
+                   kept_objects(formats))
     _check_splits(d)
     return d
+
+
+def _shared(system: System, shares: Mapping[str, Number]) -> System:
+    """The system with the part of its compute, memories and links that the model may use."""
+    used = {name: shares[name] for name in ("compute", "hbm", "host", "sum") if name in shares}
+    if not used:
+        return system
+    chip, host = system.chip, system.node.host
+    compute, memory, link = (used.get(name, 1.0) for name in ("compute", "hbm", "sum"))
+    chip = replace(chip, peak={name: rate * compute for name, rate in chip.peak.items()},
+                   memory_bandwidth=chip.memory_bandwidth * memory,
+                   scale_up=replace(chip.scale_up, bandwidth=chip.scale_up.bandwidth * link))
+    if host is not None and "host" in used:
+        host = replace(host, link_bandwidth=host.link_bandwidth * used["host"],
+                       memory_bandwidth=host.memory_bandwidth * used["host"])
+    return replace(system, node=replace(system.node, chip=chip, host=host))
 
 
 def _formats(model: Model, asked: Formats) -> Formats:
@@ -82,7 +116,7 @@ def _formats(model: Model, asked: Formats) -> Formats:
     else:
         activations = usual_activations(asked.mlp_weights)
     return Formats(pick("attention_weights"), pick("mlp_weights"), pick("expert_weights"), pick("embedding"),
-                   pick("kv"), activations)
+                   pick("kv"), activations, asked.forms)
 
 
 def _check_heads(model: Model, tp: Number) -> None:

@@ -14,11 +14,14 @@ from dse.equations.memory import overfull
 from dse.equations.num import Number, maximum, minimum, where
 from dse.model.architecture import Model
 from dse.model.deployment import Deployment, deploy
+from dse.model.energy import joules_per_token
 from dse.model.memory import total
 from dse.model.metrics import METRICS
 from dse.model.money import meter_power, usd_per_device_hour
+from dse.model.moved import moved_silicon
 from dse.model.open_loop import SCORES
 from dse.model.serving import Served, request_overhead, serve
+from dse.model.silicon import excesses
 from dse.model.spans import RESOURCES, Charges, Span, attribute
 from dse.model.system import System
 from dse.plan.plan import Plan
@@ -81,18 +84,23 @@ def evaluate(model: Model, system: System, plan: Plan, traffic: Traffic, *, open
     held = maximum(minimum(served.batch, maximum(served.slots, 1.0)), 1.0) if traffic.batch is None else served.batch
     memory, host = served.memory.device(held), served.memory.host(held)
     return Evaluation(model, system, plan, traffic, d, _metrics(d, traffic, served), memory, host,
-                      _constraints(d, traffic, served, memory, host),
+                      _constraints(d, traffic, served, memory, host, served.memory.disk(held)),
                       {"prefill": served.prompt, "decode": served.step})
 
 
 def _constraints(d: Deployment, traffic: Traffic, served: Served, memory: Mapping[str, Number],
-                 host: Mapping[str, Number]) -> dict[str, Number]:
+                 host: Mapping[str, Number], disk: Mapping[str, Number]) -> dict[str, Number]:
     """Memory for weights and at least one request; the batch or rate that was asked for."""
     out = {"memory": overfull(total(dict(memory)), served.memory.capacity)}
     if host:
         out["host_memory"] = overfull(total(dict(host)), served.memory.host_capacity)
+    if disk:
+        out["disk"] = overfull(total(dict(disk)), served.memory.disk_capacity)
     if served.saturation is not None:
         out["rate"] = traffic.rate / served.saturation - 1
+    silicon = moved_silicon(d.system.chip)
+    if silicon is not None:
+        out |= excesses(silicon)
     return {name: _scalar(value) for name, value in out.items()}
 
 
@@ -103,7 +111,7 @@ def _metrics(d: Deployment, traffic: Traffic, s: Served) -> dict[str, Number | N
         "output_tok_s_per_gpu": tokens / d.gpus, "requests_s": s.requests,
         "batch": s.batch, "kv_slots": s.slots, "gpus": d.gpus, "prefill_s": s.prompt.time,
         "decode_step_s": s.step.time, "prompt_work_s": s.prompt_work, **_spread(d, traffic, s),
-        **_money(d, traffic, s, tokens)}
+        **_per_silicon(d, traffic, s, tokens), **_money(d, traffic, s, tokens)}
     return {name: None if value is None else _scalar(value) for name, value in out.items()}
 
 
@@ -127,14 +135,24 @@ def _spread(d: Deployment, traffic: Traffic, s: Served) -> dict[str, Number | No
     return {**out, "goodput_requests_s": good}
 
 
+def _per_silicon(d: Deployment, traffic: Traffic, s: Served, tokens: Number) -> dict[str, Number | None]:
+    """Output by area and by power, and energy: by the energy law, or by the TDP where the chip has no silicon."""
+    chip, power = d.system.chip, meter_power(d.system, d.gpus)
+    joules = joules_per_token(d, traffic, s, tokens)
+    if joules is None and power is not None:
+        joules = energy_per_token(power, tokens)
+    return {"joule_per_token": joules,
+            "output_tok_s_per_mm2": None if chip.die_mm2 is None else tokens / (d.gpus * chip.die_mm2),
+            "output_tok_s_per_watt": None if chip.tdp_w is None else tokens / (d.gpus * chip.tdp_w)}
+
+
 def _money(d: Deployment, traffic: Traffic, s: Served, tokens: Number) -> dict[str, Number | None]:
-    """Cost and energy; the split charges a phase its share of device-seconds."""
-    power, hourly = meter_power(d.system, d.gpus), usd_per_device_hour(d.system)
-    out: dict[str, Number | None] = {"joule_per_token": None if power is None else energy_per_token(power, tokens)}
+    """Cost; the split charges a phase its share of device-seconds."""
+    hourly = usd_per_device_hour(d.system)
     names = ("usd_per_hour", "usd_per_mtok", "usd_per_mtok_total", "usd_per_mtok_input", "usd_per_mtok_output",
              "tokens_per_usd")
     if hourly is None:
-        return {**out, **dict.fromkeys(names)}
+        return dict.fromkeys(names)
     cost = hourly * d.gpus
     prompts = s.requests * traffic.input_tokens
     share = s.prefill_share
@@ -142,7 +160,7 @@ def _money(d: Deployment, traffic: Traffic, s: Served, tokens: Number) -> dict[s
     values = (cost, per_mtok, usd_per_million_tokens(cost, tokens + prompts),
               usd_per_million_tokens(cost * share, prompts), usd_per_million_tokens(cost * (1 - share), tokens),
               1e6 / where(per_mtok > 0, per_mtok, np.nan))
-    return {**out, **dict(zip(names, values, strict=True))}
+    return dict(zip(names, values, strict=True))
 
 
 def _scalar(value: Number) -> Number:

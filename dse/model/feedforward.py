@@ -33,15 +33,16 @@ def _dense(d: Deployment, name: str, width: int, gated: bool, tokens: Number, wa
     """Up (and gate) in one product, activation, down."""
     inner, hidden = width / d.tp, d.model.hidden
     up = inner * (2 if gated else 1)
-    yield from weight_transfer(d, name, "mlp_weights", (up + inner) * hidden, d.formats.mlp_weights)
+    yield from weight_transfer(d, name, "mlp_weights", (up + inner) * hidden)
     yield _product(d, name, tokens, up, hidden, warmth)
     yield kernels.elementwise(d.system, name, 2 * tokens * (up + inner), warmth)
     yield _product(d, name, tokens, hidden, inner, warmth)
 
 
 def _product(d: Deployment, name: str, m: Number, n: Number, k: Number, warmth: Warmth) -> Span:
-    weights, activations = d.formats.mlp_weights, d.formats.activations
-    return kernels.linear(d.system, name, m, n, k, weights, activations, warmth)
+    held = d.reshaped("mlp_weights")
+    weights = d.formats.mlp_weights if held is None else held.format
+    return kernels.linear(d.system, name, m, n, k, weights, d.formats.activations, warmth, held)
 
 
 @feedforward_spans.register
@@ -66,9 +67,11 @@ def _routed(moe: MixtureOfExperts, d: Deployment, tokens: Number) -> Iterator[Sp
     rows = together * moe.topk / d.ep * load
     touched = minimum(experts_touched(moe.experts, moe.topk, together) / d.ep * load, moe.experts / d.ep)
     touched = maximum(touched, minimum(rows, 1))
-    yield from weight_transfer(d, "experts", "expert_weights", touched * (up + inner) * width, d.formats.expert_weights)
+    held = d.reshaped("expert_weights")
+    weights = d.formats.expert_weights if held is None else held.format
+    yield from weight_transfer(d, "experts", "expert_weights", touched * (up + inner) * width)
     yield kernels.grouped_gemms(d.system, "experts", together, rows, touched, moe.experts / d.ep,
-                                ((up, width), (width, inner)), d.formats.expert_weights, d.formats.activations, width)
+                                ((up, width), (width, inner)), weights, d.formats.activations, width, held)
 
 
 def _exchange(moe: MixtureOfExperts, d: Deployment, tokens: Number) -> Span:

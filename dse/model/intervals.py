@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 SCORE = 1.2815515655446004
 """Normal score of the ends of an 80 % interval."""
-LAWS = (("*.peer", "collectives"), ("*.host_link", "host_link"), ("engine", "engine"), ("draft", "decode"),
+LAWS = (("*.peer", "collectives"), ("*.host_link", "host_link"), ("*.disk_link", "host_link"),
+        ("event", "host_link"), ("overlap", "elementwise"), ("engine", "engine"), ("draft", "decode"),
         ("experts", "experts"), ("attention", "attention"), ("scan", "elementwise"), ("norm", "elementwise"),
         ("rope", "elementwise"), ("embedding", "elementwise"), ("sampling", "elementwise"), ("*", "gemm"))
 """Which law stands behind an operation, the first pattern that fits."""
@@ -39,7 +40,9 @@ FULL = 0.3
 
 
 def intervals(e: Evaluation) -> dict[str, tuple[Number, Number]]:
-    """Low and high end of each metric that is uncertain."""
+    """Low and high end of each metric that is uncertain; none for an engine that nobody measured (a textbook)."""
+    if e.system.engine.name not in e.system.uncertainty.serving:
+        return {}
     spreads = _spreads(e)
     out = {}
     for name, spread in spreads.items():

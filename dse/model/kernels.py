@@ -6,6 +6,7 @@ Every function takes the number of things one device does and returns a span; op
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from math import inf
 
 import numpy as np
 
@@ -21,10 +22,11 @@ from dse.equations.attention import (
 from dse.equations.caches import gemm_traffic_bound, resident
 from dse.equations.gemm import EDGE, gemm_flops, split_k, tile_time, tiles, waves
 from dse.equations.num import Number, maximum, where
-from dse.equations.roofline import soft_maximum, throttled
+from dse.equations.roofline import curved_roofline, soft_maximum, throttled
 from dse.model.constants import ExpertConstants, PrefillConstants
+from dse.model.kept import Kept
 from dse.model.machine import Chip
-from dse.model.spans import Span, op, seq
+from dse.model.spans import Piece, Span, op, seq
 from dse.model.system import System, is_format, peak, quant_values, quantised, vector_peak
 from dse.plan.formats import element_bytes, pairwise, per_format
 
@@ -62,11 +64,37 @@ def warm_share(system: System, nbytes: Number, warmth: Warmth) -> Number:
 
 
 def gemm(system: System, name: str, m: Number, n: Number, k: Number, weights: Number = "bf16",
-         activations: Number = "bf16", warmth: Warmth = COLD) -> Span:
-    """C[m,n] = A[m,k] B[k,n] with B stored as `weights` and A as `activations`."""
+         activations: Number = "bf16", warmth: Warmth = COLD, held: Kept | None = None) -> Span:
+    """C[m,n] = A[m,k] B[k,n] with B stored as `weights` and A as `activations`.
+
+    held: how B is kept where a plan changes its bytes, or adds work for each of its elements.
+    """
+    g = system.kernels.gemm
+    wide = element_bytes(weights) if held is None else held.moved
+    cold, warm = _gemm_bytes(system, m, n, k, wide, activations, warmth)
+    memory = memory_parts(system, cold, warm, g.memory_efficiency)
+    compute, parted = _product_time(system, m, n, k, weights, activations, sum(memory.values()))
+    if held is not None:
+        compute = compute + held.extra * n * k / (g.efficiency * vector_peak(system.chip))
+    kernel = op(name, {"compute": compute, **memory}, g.norm, gemm_flops(m, n, k), cold,
+                () if held is None else pieces_of(system, held, n * k * (1 - warmth.weights), g.memory_efficiency))
+    return seq(name, op(name, {"latency": g.launch + parted * g.split_cost}), kernel)
+
+
+def pieces_of(system: System, held: Kept, elements: Number, efficiency: Number) -> tuple[Piece, ...]:
+    """The bytes of an object among those that a kernel reads from HBM."""
+    nbytes = elements * held.moved
+    return (Piece(held.what, "hbm", nbytes / (efficiency * system.chip.memory_bandwidth), nbytes),)
+
+
+def _product_time(system: System, m: Number, n: Number, k: Number, weights: Number, activations: Number,
+                  moving: Number) -> tuple[Number, Number]:
+    """Seconds of a product on the matrix units beside `moving` seconds of memory, and whether it splits k."""
     g, chip = system.kernels.gemm, system.chip
     efficiency, k_factor, may_split = quant_values(system, weights, activations)
     rate = peak(chip, weights, activations)
+    if g.half is not None:
+        return curved_roofline(gemm_flops(m, n, k), rate * g.efficiency * efficiency, m, g.half), 0.0
     count = tiles(m, n)
 
     def compute(split: Number) -> Number:
@@ -74,20 +102,16 @@ def gemm(system: System, name: str, m: Number, n: Number, k: Number, weights: Nu
                          g.efficiency * efficiency, g.tail, g.k_cycles * k_factor, g.wave_cycles)
         return throttled(time, g.throttle, g.throttle_scale)
 
-    cold, warm = _gemm_bytes(system, m, n, k, weights, activations, warmth)
-    memory = memory_parts(system, cold, warm, g.memory_efficiency)
     split = where(may_split, split_k(count, chip.cores, k), 1.0)
-    moving = sum(memory.values())
     whole, parted = compute(1.0), compute(split)
     splits = (g.split_cost + soft_maximum(parted, moving, g.norm)) < soft_maximum(whole, moving, g.norm)
-    kernel = op(name, {"compute": where(splits, parted, whole), **memory}, g.norm, gemm_flops(m, n, k), cold)
-    return seq(name, op(name, {"latency": g.launch + splits * g.split_cost}), kernel)
+    return where(splits, parted, whole), splits
 
 
-def _gemm_bytes(system: System, m: Number, n: Number, k: Number, weights: Number, activations: Number,
+def _gemm_bytes(system: System, m: Number, n: Number, k: Number, wide: Number, activations: Number,
                 warmth: Warmth) -> tuple[Number, Number]:
-    """Bytes of a matrix product from HBM and from the cache."""
-    matrix = n * k * element_bytes(weights)
+    """Bytes of a matrix product from HBM and from the cache; `wide` is an element of the matrix."""
+    matrix = n * k * wide
     element = element_bytes(activations)
     moved = m * k * element + m * n * 2.0
     warm = warm_share(system, moved, warmth)
@@ -105,9 +129,9 @@ def quantise(system: System, name: str, m: Number, k: Number, weights: Number, a
 
 
 def linear(system: System, name: str, m: Number, n: Number, k: Number, weights: Number, activations: Number,
-           warmth: Warmth) -> Span:
+           warmth: Warmth, held: Kept | None = None) -> Span:
     """A matrix product in an engine: the input's quantisation is an operator of its own unless the engine fuses it."""
-    product = gemm(system, name, m, n, k, weights, activations, warmth)
+    product = gemm(system, name, m, n, k, weights, activations, warmth, held)
     if system.engine.fused_quantisation:
         return product
     return seq(name, quantise(system, name, m, k, weights, activations), product)
@@ -143,36 +167,53 @@ def prefill_attention(system: System, name: str, sequences: Number, heads: Numbe
 
 
 def decode_attention(system: System, name: str, sequences: Number, heads: Number, kv_heads: Number, dim: Number,
-                     keys: Number, kv_format: Number, warmth: Warmth = COLD) -> Span:
-    """Attention of one new token per sequence over `keys` cached ones, split so that the cores are full."""
+                     keys: Number, kv_format: Number, warmth: Warmth = COLD, held: Kept | None = None,
+                     extra: Number = 0.0) -> Span:
+    """Attention of one new token per sequence over `keys` cached ones, split so that the cores are full.
+
+    held: how keys and values are kept where a plan changes that; extra: FLOPs beside attention's own.
+    """
     c, chip = system.kernels.decode, system.chip
     splits = kv_splits(sequences, kv_heads, keys, chip.cores)
     cached = 2 * sequences * keys * kv_heads * dim
-    nbytes = cached * element_bytes(kv_format) + 4 * sequences * heads * dim
+    wide = element_bytes(kv_format) if held is None else held.moved
+    nbytes = cached * wide + 4 * sequences * heads * dim
+    pieces: tuple[Piece, ...] = ()
+    if held is not None:
+        extra = extra + held.extra * cached
+        pieces = pieces_of(system, held, cached * (1 - warmth.weights), c.memory_efficiency)
     moving = memory_parts(system, nbytes * (1 - warmth.weights), nbytes * warmth.weights, c.memory_efficiency)
     widening = is_format(kv_format, "fp8") * cached / (c.fp8_rate * chip.cores * chip.clock)
     fixed = {"latency": c.launch + split_merge_time(splits, c.doubling),
              "compute": decode_wave_time(sequences, kv_heads, splits, c.wave_cycles, chip.cores, chip.clock)}
     flops = attention_flops(sequences * keys, heads, dim, dim)
-    return seq(name, op(name, fixed, 1), op(name, {**moving, "compute": widening}, 4, flops,
-                                            nbytes * (1 - warmth.weights)))
+    widening = widening + extra / (system.kernels.gemm.efficiency * vector_peak(chip))
+    norm = 4.0 if system.kernels.gemm.half is None else inf
+    return seq(name, op(name, fixed, 1), op(name, {**moving, "compute": widening}, norm, flops,
+                                            nbytes * (1 - warmth.weights), pieces))
 
 
 def latent_decode(system: System, name: str, sequences: Number, heads: Number, kv_lora: Number, rope: Number,
-                  keys: Number, kv_format: Number, warmth: Warmth = COLD) -> Span:
+                  keys: Number, kv_format: Number, warmth: Warmth = COLD, held: Kept | None = None,
+                  extra: Number = 0.0) -> Span:
     """Absorbed latent attention of one new token per sequence: every head reads the same latent."""
     c, chip = system.kernels.latent_decode, system.chip
     groups = maximum(heads / EDGE, 1)
     splits = kv_splits(sequences, groups, keys, chip.cores)
-    nbytes = sequences * keys * (kv_lora + rope) * element_bytes(kv_format)
+    cached = sequences * keys * (kv_lora + rope)
+    nbytes = cached * (element_bytes(kv_format) if held is None else held.moved)
+    pieces: tuple[Piece, ...] = ()
+    if held is not None:
+        extra = extra + held.extra * cached
+        pieces = pieces_of(system, held, cached * (1 - warmth.weights), c.memory_efficiency)
     moving = memory_parts(system, nbytes * (1 - warmth.weights), nbytes * warmth.weights, c.memory_efficiency)
     flops = absorbed_flops(sequences, keys, heads, kv_lora, rope)
-    compute = flops / (c.efficiency * vector_peak(chip))
+    compute = (flops + extra) / (c.efficiency * vector_peak(chip))
     fixed = {"latency": c.launch + split_merge_time(splits, c.doubling),
              "compute": decode_wave_time(sequences, groups, splits, c.wave_cycles, chip.cores, chip.clock)}
     queries = 2 * sequences * heads * (2 * kv_lora + rope)
     return seq(name, op(name, fixed, 1),
-               op(name, {"compute": compute, **moving}, c.norm, flops, nbytes * (1 - warmth.weights)),
+               op(name, {"compute": compute, **moving}, c.norm, flops, nbytes * (1 - warmth.weights), pieces),
                op(name, memory_parts(system, queries, 0.0, c.memory_efficiency), 1, 0.0, queries))
 
 
@@ -197,28 +238,40 @@ def expert_activations(chip: Chip, weights: Number, activations: Number) -> Numb
 
 def grouped_gemms(system: System, name: str, tokens: Number, rows: Number, touched: Number, held: Number,
                   shapes: tuple[tuple[Number, Number], ...], weights: Number, activations: Number,
-                  hidden: Number) -> Span:
+                  hidden: Number, kept: Kept | None = None) -> Span:
     """The fused expert operator of one rank: `rows` routed rows over `touched` experts, one product per (n, k) shape.
 
     Its floor covers routing and sorting, and grows with the `held` experts of the rank; permuting and combining move
     each row several times. Kernels differ by the format of the weights, and so do the constants.
     """
-    e, g, chip = expert_constants(system, weights), system.kernels.gemm, system.chip
-    activations = expert_activations(chip, weights, activations)
-    factor, k_factor, _ = quant_values(system, weights, activations)
-    rate, wb, xb = peak(chip, weights, activations), element_bytes(weights), element_bytes(activations)
+    e, g = expert_constants(system, weights), system.kernels.gemm
+    activations = expert_activations(system.chip, weights, activations)
+    wb, xb = element_bytes(weights) if kept is None else kept.moved, element_bytes(activations)
     efficiency = g.memory_efficiency * e.memory_factor
     parts = []
     for n, k in shapes:
-        count = (rows / EDGE + touched / 2) * maximum(n / EDGE, 1)
-        time = tile_time(waves(count, chip.cores), k, 1.0, rate, chip.clock, chip.cores,
-                         g.efficiency * e.efficiency_factor * factor, 0.0, g.k_cycles * k_factor, g.wave_cycles)
+        compute = _grouped_time(system, rows, touched, n, k, weights, activations, e.efficiency_factor)
+        pieces: tuple[Piece, ...] = ()
+        if kept is not None:
+            compute = compute + kept.extra * touched * n * k / (g.efficiency * vector_peak(system.chip))
+            pieces = pieces_of(system, kept, touched * n * k, efficiency)
         nbytes = touched * n * k * wb + rows * (k * xb + n * 2.0)
         moving = memory_parts(system, nbytes, 0.0, efficiency)
-        parts.append(op(name, {"compute": throttled(time, g.throttle, g.throttle_scale), **moving}, g.norm,
-                        gemm_flops(rows, n, k), nbytes))
+        parts.append(op(name, {"compute": compute, **moving}, g.norm, gemm_flops(rows, n, k), nbytes, pieces))
     passes = 2 * hidden * (rows * e.row_passes + tokens * e.token_passes)
     permute = op(name, memory_parts(system, passes, 0.0, efficiency), nbytes=passes)
     return seq(name, op(name, {"latency": e.launch + held * e.expert}), *parts, permute)
 
 
+def _grouped_time(system: System, rows: Number, touched: Number, n: Number, k: Number, weights: Number,
+                  activations: Number, expert_factor: Number) -> Number:
+    """Seconds on the matrix units of one product over all touched experts."""
+    g, chip = system.kernels.gemm, system.chip
+    factor, k_factor, _ = quant_values(system, weights, activations)
+    rate, efficiency = peak(chip, weights, activations), g.efficiency * expert_factor * factor
+    if g.half is not None:
+        return curved_roofline(gemm_flops(rows, n, k), rate * efficiency, rows / maximum(touched, 1e-9), g.half)
+    count = (rows / EDGE + touched / 2) * maximum(n / EDGE, 1)
+    time = tile_time(waves(count, chip.cores), k, 1.0, rate, chip.clock, chip.cores, efficiency, 0.0,
+                     g.k_cycles * k_factor, g.wave_cycles)
+    return throttled(time, g.throttle, g.throttle_scale)

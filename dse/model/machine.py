@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dse.model.silicon import Silicon
+
 Number = Any  # float, NumPy array or SymPy expression: every equation takes all three
 
 
@@ -45,13 +47,22 @@ class Fabric:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The memory behind a device's host link: byte/s of link and memory per device, byte of memory per device."""
+    """The memory behind a device's host link: byte/s of link and memory per device, byte of memory per device.
+
+    outstanding: accesses under way at once. flops: dense 16-bit FLOP/s of the processors, per device. disk_*: the
+    host's disks, per device; None where it has none.
+    """
 
     link_bandwidth: Number
     link_efficiency: Number
     link_latency: Number
     memory_bandwidth: Number
     memory_bytes: Number
+    outstanding: Number = 32.0
+    flops: Number | None = None
+    disk_bandwidth: Number | None = None
+    disk_latency: Number = 0.0
+    disk_bytes: Number = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +71,12 @@ class Chip:
 
     peak: dense FLOP/s by number format. clock and matrix_clock: Hz (boost, and the one the peak is stated at).
     cores: SMs or compute units; for chips built otherwise, the number of units of an SM's size (4096 FLOP/clock).
-    exp_rate: exponentials per clock and core. cache_*: the last on-chip level before HBM.
+    exp_rate: exponentials per clock and core. cache_*: the last on-chip level before HBM; cache_reserved: bytes of it
+    that overlaps may not fill.
     kernel_class: "async" (bulk copies and matrix products run asynchronously) or "sync".
     calibrated_as: the catalogued chip whose kernel constants it takes, itself unless it says otherwise.
-    A figure the sources do not have is None.
+    silicon: what it is built of, from which area, cost and power of a changed design follow; where there is none,
+    silicon_lacks says what is missing. A figure the sources do not have is None.
     """
 
     name: str
@@ -89,7 +102,10 @@ class Chip:
     rent_usd_per_hour: Number | None = None
     die_mm2: Number | None = None
     calibrated_as: str = ""
+    cache_reserved: Number = 0.0
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    silicon: Silicon | None = None
+    silicon_lacks: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,18 +21,15 @@ from dse.model.deployment import Deployment
 from dse.model.kernels import Warmth
 from dse.model.parameters import attention_weights, expert_weights, mlp_weights, norm_weights
 from dse.model.shapes import mixer_matrices
-from dse.plan.fields import LAYER_WEIGHTS, WEIGHT_OBJECTS
-from dse.plan.formats import element_bytes
+from dse.plan.vocabulary import LAYER_WEIGHTS, WEIGHT_OBJECTS
 
-STAGED_LAYERS = 2
-"""Layers of offloaded weights that wait in device memory: one at work, one arriving. The head streams in pieces."""
 NEGLIGIBLE = 20
 """Weights this many times larger than the cache leave less than 1e-5 of themselves in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Device and host bytes by object, per device; `per_sequence` are the bytes a sequence adds to each."""
+    """Device, host and disk bytes by object, per device; `per_sequence` are the bytes a sequence adds to each."""
 
     fixed: dict[str, Number]
     per_sequence: dict[str, Number]
@@ -40,6 +37,9 @@ class Footprint:
     host_per_sequence: dict[str, Number]
     capacity: Number
     host_capacity: Number
+    disk_fixed: dict[str, Number]
+    disk_per_sequence: dict[str, Number]
+    disk_capacity: Number
 
     def device(self, sequences: Number) -> dict[str, Number]:
         """Bytes by object with so many sequences per rank."""
@@ -49,14 +49,20 @@ class Footprint:
         """Host bytes by object with so many sequences per rank."""
         return {**self.host_fixed, **{k: v * sequences for k, v in self.host_per_sequence.items()}}
 
+    def disk(self, sequences: Number) -> dict[str, Number]:
+        """Disk bytes by object with so many sequences per rank."""
+        return {**self.disk_fixed, **{k: v * sequences for k, v in self.disk_per_sequence.items()}}
+
     @property
     def slots(self) -> Number:
-        """Sequences that fit, on the device and in host memory."""
-        device = sequences_that_fit(self.capacity, total(self.fixed), total(self.per_sequence))
-        if not self.host_per_sequence:
-            return device
-        host = sequences_that_fit(self.host_capacity, total(self.host_fixed), total(self.host_per_sequence))
-        return minimum(device, where(total(self.host_per_sequence) > 0, host, np.inf))
+        """Sequences that fit, on the device, in host memory and on disk."""
+        most = sequences_that_fit(self.capacity, total(self.fixed), total(self.per_sequence))
+        for capacity, fixed, each in ((self.host_capacity, self.host_fixed, self.host_per_sequence),
+                                      (self.disk_capacity, self.disk_fixed, self.disk_per_sequence)):
+            if each:
+                there = sequences_that_fit(capacity, total(fixed), total(each))
+                most = minimum(most, where(total(each) > 0, there, np.inf))
+        return most
 
 
 def total(parts: dict[str, Number]) -> Number:
@@ -109,8 +115,20 @@ def _expert_elements(d: Deployment, group: LayerGroup) -> Number:
 def sequence_bytes(d: Deployment, tokens: Number) -> Number:
     """Bytes of caches and states that one sequence of `tokens` tokens holds on one rank, in pages."""
     stage = slowest_stage_share(d.model.depth, d.pp) / d.pp
-    element = element_bytes(d.formats.kv)
-    return stage * sum(g.count * _cached_bytes(d, g, tokens, element) for g in d.model.layers)
+    kv = d.kept["kv"]
+    return stage * sum(g.count * _cached_bytes(d, g, tokens, kv.stored * kv.direct) for g in d.model.layers)
+
+
+def ancestor_bytes(d: Deployment, tokens: Number) -> dict[str, Number]:
+    """Bytes of the layer inputs that a sequence keeps so that its keys and values can be remade."""
+    stage = slowest_stage_share(d.model.depth, d.pp) / d.pp
+    layers = stage * sum(g.count for g in d.model.layers if isinstance(g.mixer, (SoftmaxAttention, LatentAttention)))
+    out: dict[str, Number] = {}
+    for remade in d.kept["kv"].remade:
+        element = d.kept[remade.ancestor].stored * remade.share
+        each = layers * tokens / d.cp * d.model.hidden / d.tp * element
+        out[remade.ancestor] = out.get(remade.ancestor, 0.0) + each
+    return out
 
 
 def _cached_bytes(d: Deployment, group: LayerGroup, tokens: Number, element: Number) -> Number:
@@ -141,29 +159,33 @@ def _widest(group: LayerGroup, tp: Number) -> Number:
 
 def footprint(d: Deployment, context: Number, tokens: Number, rows: Number) -> Footprint:
     """Memory of a deployment whose sequences hold `context` tokens and whose iterations compute `tokens`."""
-    formats = {name: element_bytes(getattr(d.formats, name)) for name in WEIGHT_OBJECTS}
     elements = weight_elements(d)
     place, chip, engine = d.plan.placement, d.system.chip, d.system.engine
+    weights = {name: elements[name] * d.kept[name].stored * place.copies(name) for name in WEIGHT_OBJECTS}
     fixed: dict[str, Number] = {"norms": elements["norms"] * 2.0}
-    host_fixed: dict[str, Number] = {}
-    for name in WEIGHT_OBJECTS:
-        nbytes, away = elements[name] * formats[name], place.share(name, "host")
-        staged = minimum(STAGED_LAYERS * d.pp / d.model.depth, 1.0) if name in LAYER_WEIGHTS else 0.0
+    for name, nbytes in weights.items():
+        away = place.share(name, "host") + place.share(name, "disk")
+        staged = minimum(place.staged(name) * d.pp / d.model.depth, 1.0) if name in LAYER_WEIGHTS else 0.0
         fixed[name] = nbytes * (1 - away + away * staged)
-        if name in place.rows:
-            host_fixed[name] = nbytes * away
     fixed["activations"] = activation_bytes(d, tokens, rows)
     fixed["reserve"] = chip.memory_bytes * (1 - engine.memory_share) + engine.reserved
-    kv, away = sequence_bytes(d, context), place.share("kv", "host")
+    state = {name: nbytes * place.copies(name)
+             for name, nbytes in {"kv": sequence_bytes(d, context), **ancestor_bytes(d, context)}.items()}
+    own = {name: n * (1 - place.share(name, "host") - place.share(name, "disk")) for name, n in state.items()}
+
+    def beyond(sizes: dict[str, Number], tier: str) -> dict[str, Number]:
+        return {name: n * place.share(name, tier) for name, n in sizes.items() if tier in place.rows.get(name, {})}
+
     host = d.system.node.host
-    return Footprint(fixed, {"kv": kv * (1 - away)}, host_fixed, {"kv": kv * away} if "kv" in place.rows else {},
-                     chip.memory_bytes, 0.0 if host is None else host.memory_bytes)
+    room = (0.0, 0.0) if host is None else (host.memory_bytes, host.disk_bytes)
+    return Footprint(fixed, own, beyond(weights, "host"), beyond(state, "host"), chip.memory_bytes, room[0],
+                     beyond(weights, "disk"), beyond(state, "disk"), room[1])
 
 
 def warmth_between_iterations(d: Deployment) -> Warmth:
     """What is left of the weights in the last on-chip cache after an iteration has swept over all of them."""
     capacity = np.asarray(d.system.chip.cache_bytes, dtype=float)
     elements = weight_elements(d)
-    swept = sum(elements[name] * element_bytes(getattr(d.formats, name)) for name in WEIGHT_OBJECTS)
+    swept = sum(elements[name] * d.kept[name].moved for name in WEIGHT_OBJECTS)
     cold = np.asarray(swept) > NEGLIGIBLE * capacity
     return Warmth() if np.all(cold) else Warmth(weights=where(cold, 0.0, resident(swept, capacity)))

@@ -15,7 +15,8 @@ from dse.errors import InputError, nearest
 class Metric:
     """A figure of merit. `better` is -1 where less is better, +1 where more is, 0 where neither is an aim.
 
-    money: needs a price. rate_only: null unless the traffic is a rate.
+    money: needs a price. rate_only: null unless the traffic is a rate. needs: the figure of a chip without which it
+    is null.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Metric:
     definition: str
     money: bool = False
     rate_only: bool = False
+    needs: str = ""
 
 
 METRICS: Mapping[str, Metric] = {m.name: m for m in (
@@ -56,8 +58,14 @@ METRICS: Mapping[str, Metric] = {m.name: m for m in (
     Metric("usd_per_mtok_output", "decode cost per million output tokens", "USD", -1,
            "the share of device-seconds in decode, over output tokens", True),
     Metric("tokens_per_usd", "output tokens per dollar", "tok/USD", 1, "1e6 / usd_per_mtok", True),
+    Metric("output_tok_s_per_mm2", "output tokens per second and mm2", "tok/s/mm2", 1,
+           "output_tok_s over the area of all dies of all devices, memory stacks not counted", needs="die_mm2"),
+    Metric("output_tok_s_per_watt", "output tokens per second and W", "tok/s/W", 1,
+           "output_tok_s over the TDP of all devices: what has to be provisioned", needs="tdp_w"),
     Metric("joule_per_token", "energy per output token", "J", -1,
-           "devices x TDP x average draw x PUE x time, over output tokens (no energy law yet)"),
+           "devices x PUE x (TDP share at rest x time + energy of FLOPs and bytes by level, at most TDP x time), over "
+           "output tokens; devices x TDP x average draw x PUE x time where the chip has no silicon model",
+           needs="tdp_w"),
 )}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import singledispatch
 
 from dse.equations.attention import (
@@ -19,11 +20,12 @@ from dse.model import kernels
 from dse.model.architecture import LatentAttention, RecurrentMixer, SoftmaxAttention
 from dse.model.collectives import collective
 from dse.model.deployment import Deployment
+from dse.model.kept import Kept
 from dse.model.kernels import Warmth
 from dse.model.segments import Decode, Iteration, Prompt
 from dse.model.spans import Span, op, seq
 from dse.model.system import vector_peak
-from dse.model.transfers import kv_transfers
+from dse.model.transfers import kv_transfers, state_transfer
 from dse.plan.formats import element_bytes
 
 
@@ -33,9 +35,27 @@ def mixer_spans(mixer: object, d: Deployment, it: Iteration, warmth: Warmth) -> 
     raise TypeError(f"no spans for {type(mixer).__name__}")
 
 
+@singledispatch
+def handed_over(mixer: object) -> Number:
+    """Elements per token that go to attention and come back, of all heads."""
+    raise TypeError(f"{type(mixer).__name__} does not run beside the device")
+
+
+@handed_over.register
+def _(mixer: SoftmaxAttention) -> Number:
+    return 2 * (mixer.heads + mixer.kv_heads) * mixer.head_dim
+
+
+@handed_over.register
+def _(mixer: LatentAttention) -> Number:
+    return mixer.heads * (2 * mixer.kv_lora + mixer.rope_dim) + mixer.kv_lora + mixer.rope_dim
+
+
 def projection(d: Deployment, name: str, m: Number, n: Number, k: Number, warmth: Warmth) -> Span:
     """A matrix product with attention weights."""
-    return kernels.linear(d.system, name, m, n, k, d.formats.attention_weights, d.formats.activations, warmth)
+    held = d.reshaped("attention_weights")
+    weights = d.formats.attention_weights if held is None else held.format
+    return kernels.linear(d.system, name, m, n, k, weights, d.formats.activations, warmth, held)
 
 
 @mixer_spans.register
@@ -46,6 +66,7 @@ def _(mixer: SoftmaxAttention, d: Deployment, it: Iteration, warmth: Warmth) -> 
     yield projection(d, "qkv", tokens, wide, hidden, warmth)
     yield kernels.elementwise(d.system, "rope", 2 * 2 * tokens * (heads + 2 * kv_heads) * dim, warmth)
     if it.decode:
+        yield from remade_kv(d, it.decode, 2 * kv_heads * dim, seen_keys(mixer, it.decode), warmth)
         yield from _softmax_decode(mixer, d, it.decode, heads, kv_heads, warmth)
     if it.prompt:
         yield from _softmax_prompt(mixer, d, it.prompt, heads, kv_heads)
@@ -56,8 +77,37 @@ def _(mixer: SoftmaxAttention, d: Deployment, it: Iteration, warmth: Warmth) -> 
 def seen_keys(mixer: SoftmaxAttention, decode: Decode) -> Number:
     """Keys a decoding sequence reads."""
     if mixer.window is None:
-        return decode.context
+        return decode.read
     return (chunked_keys if mixer.chunked else windowed_keys)(decode.context, mixer.window)
+
+
+def remade_kv(d: Deployment, decode: Decode, width: Number, keys: Number, warmth: Warmth) -> Iterator[Span]:
+    """Keys and values that are remade from the layer's inputs before attention reads them: the inputs come from where
+    they are held, one product makes `width` elements of each.
+    """
+    for remade in d.kept["kv"].remade:
+        tokens = decode.sequences * keys * remade.share
+        yield from state_transfer(d, "remake_kv", remade.ancestor, tokens * d.model.hidden / d.tp)
+        yield collective(d.system, "remake_kv.gather.peer", "all_gather", d.tp,
+                         tokens * d.model.hidden * d.kept[remade.ancestor].moved)
+        if not remade.fused:
+            yield projection(d, "remake_kv", tokens, width, d.model.hidden, warmth)
+
+
+def read_kv(d: Deployment, width: Number) -> Kept | None:
+    """Keys and values as the attention kernel reads them: it reads the ancestor of a share that it remakes itself."""
+    held = d.reshaped("kv")
+    if held is None:
+        return None
+    inside = [(r.share, d.kept[r.ancestor].moved) for r in held.remade if r.fused]
+    moved = held.moved * (1 - sum(share for share, _ in inside))
+    return replace(held, moved=moved + sum(share * wide * d.model.hidden / width for share, wide in inside))
+
+
+def fused_remaking(d: Deployment, decode: Decode, width: Number, keys: Number) -> Number:
+    """FLOPs of remaking keys and values inside the attention kernel."""
+    shares = [remade.share for remade in d.kept["kv"].remade if remade.fused]
+    return sum((2 * decode.sequences * keys * share * width * d.model.hidden for share in shares), 0.0)
 
 
 def prompt_pairs(mixer: SoftmaxAttention, prompt: Prompt) -> Number:
@@ -73,8 +123,10 @@ def prompt_pairs(mixer: SoftmaxAttention, prompt: Prompt) -> Number:
 def _softmax_decode(mixer: SoftmaxAttention, d: Deployment, decode: Decode, heads: Number, kv_heads: Number,
                     warmth: Warmth) -> Iterator[Span]:
     keys = seen_keys(mixer, decode) / d.cp
+    width = 2 * kv_heads * mixer.head_dim
     yield kernels.decode_attention(d.system, "attention", decode.sequences, heads * decode.new, kv_heads,
-                                   mixer.head_dim, keys, d.formats.kv, warmth)
+                                   mixer.head_dim, keys, d.formats.kv, warmth, read_kv(d, width),
+                                   fused_remaking(d, decode, width, keys))
     moved = decode.tokens * heads * mixer.head_dim * 2
     for kind in ("all_gather", "reduce_scatter"):      # every cp rank sees all queries and a share of the keys
         yield collective(d.system, "attention.io.peer", kind, d.cp, moved, d.tp * d.cp)
@@ -105,10 +157,11 @@ def _(mixer: LatentAttention, d: Deployment, it: Iteration, warmth: Warmth) -> I
     if mixer.indexer_heads:      # a layer without heads reuses the selection of an earlier one
         yield from _indexer(mixer, d, it, warmth)
     if it.decode:
+        yield from remade_kv(d, it.decode, latent, it.decode.read, warmth)
         yield from _latent_decode(mixer, d, it.decode, heads, limit, warmth)
     if it.prompt:
         yield from _latent_prompt(mixer, d, it.prompt, heads, limit, warmth)
-    yield from kv_transfers(d, it, latent, it.decode.context if it.decode else 0.0)
+    yield from kv_transfers(d, it, latent, it.decode.read if it.decode else 0.0)
     if mixer.output_gate:
         yield projection(d, "out", tokens, heads * mixer.v_dim, hidden, warmth)
     yield projection(d, "out", tokens, hidden, heads * mixer.v_dim, warmth)
@@ -118,10 +171,11 @@ def _latent_decode(mixer: LatentAttention, d: Deployment, decode: Decode, heads:
                    warmth: Warmth) -> Iterator[Span]:
     """Up-projections absorbed into query and output, then attention over the latent."""
     n, tokens = decode.sequences, decode.tokens
-    keys = (decode.context if limit is None else minimum(decode.context, limit)) / d.cp
+    keys = (decode.read if limit is None else minimum(decode.read, limit)) / d.cp
     yield projection(d, "absorb", tokens / d.cp, heads * mixer.kv_lora, mixer.nope_dim, warmth)
     yield kernels.latent_decode(d.system, "attention", n, heads * decode.new, mixer.kv_lora, mixer.rope_dim, keys,
-                                d.formats.kv, warmth)
+                                d.formats.kv, warmth, read_kv(d, mixer.kv_lora + mixer.rope_dim),
+                                fused_remaking(d, decode, mixer.kv_lora + mixer.rope_dim, keys))
     moved = tokens * heads * (2 * mixer.kv_lora + mixer.rope_dim)
     for kind in ("all_gather", "reduce_scatter"):
         yield collective(d.system, "attention.io.peer", kind, d.cp, moved, d.tp * d.cp)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dse.equations.batching import prompts_in_room
+from dse.equations.chance import expected_delay
 from dse.equations.num import Number, maximum, minimum, where
 from dse.equations.speculation import speculative_step, speculative_steps, tokens_per_step
 from dse.model.batching import Phases, Requests
@@ -12,6 +14,7 @@ from dse.model.deployment import Deployment
 from dse.model.segments import Decode
 from dse.model.spans import Span, op, seq
 from dse.model.steps import chunk_of, chunking, iteration, prefill
+from dse.model.transfers import moving_time
 from dse.plan.traffic import Traffic
 
 FEW = 0.125
@@ -32,9 +35,15 @@ class Fitted:
 
 def requests_of(d: Deployment, traffic: Traffic) -> Requests:
     """Lengths as the engine sees them: drafted tokens shorten an answer to fewer steps."""
-    each = tokens_per_step(d.plan.chance.draft_tokens, d.plan.chance.acceptance)
-    return Requests(traffic.input_tokens, 1 + speculative_steps(traffic.output_tokens, each), traffic.input_cv2,
-                    traffic.output_cv2, traffic.prefix_hit, traffic.output_tokens)
+    return Requests(traffic.input_tokens, 1 + speculative_steps(traffic.output_tokens, tokens_each(d)),
+                    traffic.input_cv2, traffic.output_cv2, traffic.prefix_hit, traffic.output_tokens, traffic.context)
+
+
+def tokens_each(d: Deployment) -> Number:
+    """Useful tokens of a decode step: accepted drafts, and what the plan's yield says."""
+    chance = d.plan.chance
+    each = tokens_per_step(chance.draft_tokens, chance.acceptance)
+    return each if chance.yields is None else each * chance.yields.tokens()
 
 
 def prompt_budget(d: Deployment) -> Number:
@@ -45,13 +54,29 @@ def prompt_budget(d: Deployment) -> Number:
 def decode_step(d: Deployment, requests: Requests, batch: Number) -> Span:
     """One decode iteration of `batch` sequences: drafting, then the model over all drafted tokens at once."""
     chance = d.plan.chance
-    verify = iteration(d, Decode(batch, requests.context, 1 + chance.draft_tokens))
-    if isinstance(chance.draft_tokens, float) and chance.draft_tokens == 0:
-        return verify
-    cost = 1 / d.model.depth if chance.draft_cost is None else chance.draft_cost
-    draft = verify.time * cost
-    drafting = op("draft", {"hbm": speculative_step(verify.time, chance.draft_tokens, draft) - verify.time})
-    return seq("iteration", verify, drafting)
+    verify = iteration(d, segment(d, requests, batch))
+    extra = list(events(d, requests))
+    if not (isinstance(chance.draft_tokens, float) and chance.draft_tokens == 0):
+        cost = 1 / d.model.depth if chance.draft_cost is None else chance.draft_cost
+        draft = verify.time * cost
+        extra.append(op("draft", {"hbm": speculative_step(verify.time, chance.draft_tokens, draft) - verify.time}))
+    return seq("iteration", verify, *extra) if extra else verify
+
+
+def segment(d: Deployment, requests: Requests, batch: Number) -> Decode:
+    """What `batch` sequences bring to an iteration: new and drafted tokens, and the contexts they share."""
+    b = d.plan.batching
+    return Decode(batch, requests.context, b.new + d.plan.chance.draft_tokens, b.shared, b.group)
+
+
+def events(d: Deployment, requests: Requests) -> Iterator[Span]:
+    """What happens now and then, at its expectation per step: a wait, or a move of a sequence's state or of weights."""
+    for event in d.plan.chance.events:
+        yield op("event", {"latency": expected_delay(event.chance, event.time)})
+        if event.move is not None:
+            seconds = moving_time(d, event.move, event.share, event.over, requests.context)
+            link = {"peer": "link", "network": "link"}.get(event.over, event.over)
+            yield op("event", {link: expected_delay(event.chance, seconds)})
 
 
 def fitted(d: Deployment, requests: Requests, prompt: Span, batch: Number) -> Fitted:
@@ -77,7 +102,7 @@ def _mixed_work(d: Deployment, requests: Requests, base: Number, slope: Number, 
     room = prompts_in_room(prompt_budget(d), CROWD * batch, requests.new)
     share = requests.output / maximum(requests.output, batch / room)
     beside = maximum((batch - 1) * share, FEW)
-    decode = Decode(beside, requests.context, 1 + d.plan.chance.draft_tokens)
+    decode = segment(d, requests, beside)
 
     def added(prompts: Number) -> Number:
         chunk = chunk_of(requests.new, chunks, prompts, requests.prompt - requests.new, 1 + requests.prompt_cv2)

@@ -9,11 +9,21 @@ from dse.equations.num import Number
 
 @dataclass(frozen=True, slots=True)
 class Decode:
-    """`sequences` that each add `new` tokens (one, and drafted ones) to `context` cached ones."""
+    """`sequences` that each add `new` tokens (one, and drafted ones) to `context` cached ones.
+
+    shared: tokens of the context that `group` sequences have in common and read once.
+    """
 
     sequences: Number
     context: Number
     new: Number = 1.0
+    shared: Number = 0.0
+    group: Number = 1.0
+
+    @property
+    def read(self) -> Number:
+        """Cached tokens read for each sequence."""
+        return self.context - self.shared * (1 - 1 / self.group)
 
     @property
     def tokens(self) -> Number:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dse.equations.num import Number, clip, maximum, minimum, where
-from dse.equations.speculation import speculative_steps, tokens_per_step
+from dse.equations.speculation import speculative_steps
 from dse.errors import InputError
 from dse.model.batching import Batching, Phases, Requests
 from dse.model.closed_loop import Overheads, closed_loop
@@ -16,7 +16,7 @@ from dse.model.collectives import collective
 from dse.model.deployment import Deployment
 from dse.model.memory import Footprint, footprint, sequence_bytes
 from dse.model.open_loop import OpenLoop, Spread, open_loop
-from dse.model.phases import Fitted, decode_step, fitted, prompt_budget, requests_of
+from dse.model.phases import Fitted, decode_step, fitted, prompt_budget, requests_of, tokens_each
 from dse.model.spans import Span
 from dse.model.steps import chunking, prefill
 from dse.plan.traffic import Traffic
@@ -53,7 +53,7 @@ def serve(d: Deployment, traffic: Traffic, open_grid: bool = False) -> Served:
     """The answer for the traffic's kind of load; `open_grid`: see `evaluate`."""
     kind, _ = traffic.load
     requests = requests_of(d, traffic)
-    prompt = prefill(d, requests.new, past=requests.prompt - requests.new, unevenness=1 + requests.prompt_cv2)
+    prompt = prefill(d, requests.new, d.plan.batching.prompts, requests.prompt - requests.new, 1 + requests.prompt_cv2)
     _, tokens = chunking(d, requests.new, 0.0)
     memory = footprint(d, requests.context, tokens, 1.0)
     law: Any = {"batch": _batch, "concurrency": _closed, "rate": _open}[kind]
@@ -73,7 +73,7 @@ def _batch(d: Deployment, traffic: Traffic, requests: Requests, prompt: Span, me
         raise InputError("pools.prefill", "a fixed batch has no pools", "give a concurrency or a rate")
     batch = traffic.batch
     step = decode_step(d, requests, batch)
-    steps = speculative_steps(traffic.output_tokens, _tokens_each(d))
+    steps = speculative_steps(traffic.output_tokens, tokens_each(d))
     cycle = batch * prompt.time + steps * step.time
     rate = d.dp * batch / cycle
     return Served(batch, memory.slots, memory, prompt, step, prompt.time, prompt.time,
@@ -115,7 +115,7 @@ def _open(d: Deployment, traffic: Traffic, requests: Requests, prompt: Span, mem
     stay = where(loop.load < 1, loop.tpot.mean * (requests.output - 1), np.inf)
     served = minimum(rate, loop.saturation) * streams
     s = _served(d, traffic, memory, prompt, f, loop.ttft.mean + late, stay, loop.batch, served)
-    tpot = Spread(loop.tpot.mean / _tokens_each(d), loop.tpot.deviation / _tokens_each(d))
+    tpot = Spread(loop.tpot.mean / tokens_each(d), loop.tpot.deviation / tokens_each(d))
     return replace(s, saturation=_scalar(loop.saturation * streams), latencies=replace(loop, tpot=tpot))
 
 
@@ -130,10 +130,6 @@ def _served(d: Deployment, traffic: Traffic, memory: Footprint, prompt: Span, f:
 def request_overhead(d: Deployment, traffic: Traffic) -> Number:
     """Host work before a request's prompt reaches the device."""
     return d.system.engine.request + d.system.engine.request_token * traffic.input_tokens
-
-
-def _tokens_each(d: Deployment) -> Number:
-    return tokens_per_step(d.plan.chance.draft_tokens, d.plan.chance.acceptance)
 
 
 def _decode_engines(d: Deployment) -> Number:

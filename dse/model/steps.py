@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dse.equations.num import Number, ceil, maximum, minimum
 from dse.equations.overlap import slowest_stage_share
 from dse.model import kernels
 from dse.model.collectives import collective
 from dse.model.deployment import Deployment
+from dse.model.hiding import overlapped
 from dse.model.kernels import Warmth
-from dse.model.layer import layer, overlapped
+from dse.model.layer import buffers, layer
 from dse.model.memory import warmth_between_iterations
 from dse.model.segments import Decode, Iteration, Prompt
 from dse.model.spans import Span, op, pipeline, seq, times
@@ -25,17 +28,17 @@ def ends(d: Deployment, it: Iteration, warmth: Warmth) -> Span:
     """Embedding, head, logits and sampling."""
     tokens, rows, hidden = it.tokens / d.cp, it.logits, d.model.hidden
     vocab = d.model.vocab / d.tp
-    table = d.formats.embedding
+    table, held = d.formats.embedding, d.reshaped("embedding")
     lookup = kernels.elementwise(d.system, "embedding", tokens * hidden * (2.0 + element_bytes(table)), warmth)
     return overlapped("ends", [
-        *weight_transfer(d, "embedding", "embedding", tokens * hidden, table), lookup,
+        *weight_transfer(d, "embedding", "embedding", tokens * hidden), lookup,
         collective(d.system, "embedding.sum.peer", "all_reduce", d.tp, tokens * hidden * 2.0),
         kernels.elementwise(d.system, "norm", 4 * rows * hidden * 2.0, warmth),
-        *weight_transfer(d, "head", "embedding", vocab * hidden, table),
-        kernels.gemm(d.system, "head", rows, vocab, hidden, table, "bf16", warmth),
+        *weight_transfer(d, "head", "embedding", vocab * hidden),
+        kernels.gemm(d.system, "head", rows, vocab, hidden, table, "bf16", warmth, held),
         collective(d.system, "head.gather.peer", "all_gather", d.tp, rows * d.model.vocab * 2.0),
         kernels.elementwise(d.system, "sampling", 3 * rows * d.model.vocab * 4.0, warmth),
-    ], d.plan.overlap)
+    ], d.plan.overlap, buffers(d, it))
 
 
 def engine_work(d: Deployment, sequences: Number) -> Span:
@@ -54,13 +57,14 @@ def hops(d: Deployment, it: Iteration) -> Span:
 def iteration(d: Deployment, decode: Decode, prompt: Prompt | None = None) -> Span:
     """One iteration in which every sequence of a replica rank gains a token and, maybe, a prompt's chunk is computed.
 
-    With pipeline stages the batch is cut into as many micro-batches: each sequence waits for all stages, and all
-    stages are busy. Uneven stages wait for the longest.
+    The batch is cut into micro-batches, by default one a pipeline stage: each sequence waits for all stages, and all
+    stages are busy. Uneven stages and micro-batches wait for the longest.
     """
-    micro = Decode(decode.sequences / d.pp, decode.context, decode.new)
-    it = Iteration(micro, prompt)
+    it = Iteration(replace(decode, sequences=decode.sequences / d.micro), prompt)
     warmth = warmth_between_iterations(d)
-    uneven = slowest_stage_share(d.model.depth, d.pp)
+    uneven = slowest_stage_share(d.model.depth, d.pp) * d.plan.batching.imbalance
+    if d.plan.batching.micro is not None:
+        uneven = uneven * maximum(d.micro, d.pp) / d.pp
     return seq("iteration", engine_work(d, decode.sequences), times(uneven, all_layers(d, it, warmth)), hops(d, it),
                ends(d, it, warmth))
 

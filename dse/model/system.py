@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dse.equations.num import Number, minimum
 from dse.errors import InputError
 from dse.model.constants import Engine, Kernels, QuantConstants
-from dse.model.machine import Chip, Economics, Node, Uncertainty
+from dse.model.machine import Chip, Economics, Host, Node, Uncertainty
 from dse.plan.formats import compute_rate, pairwise, per_format
 
 FALLBACK = {"fp4": ("fp4", "fp8", "bf16", "fp16"), "fp8": ("fp8", "bf16", "fp16"), "int8": ("int8", "bf16", "fp16"),
@@ -87,6 +87,51 @@ def host_rate(system: System) -> Number:
 def host_latency(system: System) -> Number:
     """Start of a transfer over the host link."""
     return 0.0 if system.node.host is None else system.node.host.link_latency
+
+
+def outstanding(system: System) -> Number:
+    """Accesses to host memory or disk that are under way at once."""
+    return 1.0 if system.node.host is None else system.node.host.outstanding
+
+
+def disk_rate(system: System) -> Number:
+    """Byte/s at which a device's share of its host's disks is read."""
+    return _with_disk(system).disk_bandwidth
+
+
+def disk_latency(system: System) -> Number:
+    """Start of a read from disk."""
+    return _with_disk(system).disk_latency
+
+
+def link_rate(system: System, link: str) -> Number:
+    """Byte/s of a device over one of its links: to the host, its disks, its peers or the network."""
+    if link == "host_link":
+        return host_rate(system)
+    if link == "disk_link":
+        return disk_rate(system)
+    if link == "peer":
+        return system.chip.scale_up.bandwidth
+    if system.chip.scale_out is None:
+        raise InputError(f"{system.chip.name}: scale_out", "the catalogue has no network figure", "name another link")
+    return system.chip.scale_out.bandwidth
+
+
+def cpu_rates(system: System) -> tuple[Number, Number]:
+    """FLOP/s and byte/s of a device's share of its host's processors and their memory."""
+    host = system.node.host
+    if host is None or host.flops is None:
+        raise InputError(f"{system.chip.name}: host", "the catalogue has no processors beside this chip",
+                         "leave the operation on the device")
+    return host.flops, host.memory_bandwidth
+
+
+def _with_disk(system: System) -> Host:
+    host = system.node.host
+    if host is None or host.disk_bandwidth is None:
+        raise InputError(f"{system.chip.name}: host", "the catalogue has no disks beside this chip",
+                         "keep weights and KV in device or host memory")
+    return host
 
 
 def is_format(names: Number, wanted: str) -> Number:

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
-
-import numpy as np
 
 from dse.equations.num import Number
 from dse.errors import InputError, nearest
 from dse.plan.cells import known_keys
-from dse.plan.fields import (
-    LAYER_WEIGHTS,
-    STREAMING,
-    WEIGHT_OBJECTS,
-    Batching,
-    Chance,
-    Edge,
-    Formats,
-    Parallelism,
-    Placement,
-    Pools,
-    Queueing,
-)
+from dse.plan.fields import STREAMING, Batching, Chance, Edge, Parallelism, Placement, Pools, Queueing
+from dse.plan.forms import Formats
+from dse.plan.read import FIELDS, field_document, read_field
+from dse.plan.vocabulary import LAYER_WEIGHTS, WEIGHT_OBJECTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +27,6 @@ class Fields:
     overlap: tuple[Edge, ...] = STREAMING
     chance: Chance = field(default_factory=Chance)
     queueing: Queueing = field(default_factory=Queueing)
-
-
-FIELDS = tuple(f.name for f in fields(Fields))
-_HOLDERS = {"formats": Formats, "parallelism": Parallelism, "pools": Pools, "batching": Batching, "chance": Chance,
-            "queueing": Queueing}
 
 
 class Plan(Fields):
@@ -77,6 +61,11 @@ class Plan(Fields):
             queueing=queueing or Queueing(),
         )
 
+    @property
+    def prefetches(self) -> bool:
+        """Whether an overlap may take single objects out of kernels."""
+        return any(edge.hide != STREAMING[0].hide for edge in self.overlap)
+
 
 def _updated(holder: Any, values: Mapping[str, Any]) -> Any:
     """The holder with the values that are not None."""
@@ -88,68 +77,15 @@ def plan_from_document(document: Mapping[str, Any], where: str) -> Plan:
     """A plan from the parsed content of a file (or of a result): tables named after the fields."""
     known_keys(document, FIELDS, where)
     try:
-        made: dict[str, Any] = {name: _holder(name, table) for name, table in document.items()}
+        made: dict[str, Any] = {name: read_field(name, table) for name, table in document.items()}
         return Plan(**made)
     except InputError as error:
         raise InputError(f"{where}: {error.where}" if where else error.where, error.message, error.hint) from None
 
 
-def _holder(name: str, table: Any) -> Any:
-    if name == "overlap":
-        return _edges(table)
-    if not isinstance(table, Mapping):
-        raise InputError(name, "expected a table of keys")
-    if name == "placement":
-        return Placement(table)
-    kind = _HOLDERS[name]
-    names = tuple(f.name for f in fields(kind))
-    if name == "formats":
-        known_keys(table, (*names, "weights"), name)
-        group = table.get("weights")
-        spread = dict.fromkeys(LAYER_WEIGHTS, group) if group else {}
-        return Formats(**{**spread, **{k: v for k, v in table.items() if k != "weights"}})
-    known_keys(table, names, name)
-    return kind(**table)
-
-
-def _edges(table: Any) -> tuple[Edge, ...]:
-    if not isinstance(table, (list, tuple)):
-        raise InputError("overlap", "expected a list of tables such as { hide = \"*.host_link\", behind = \"*\" }")
-    edges = []
-    for number, item in enumerate(table):
-        where = f"overlap[{number}]"
-        if not isinstance(item, Mapping) or "hide" not in item:
-            raise InputError(where, "expected a table with the key 'hide'")
-        known_keys(item, ("hide", "behind", "window"), where)
-        patterns = {k: _patterns(item[k], f"{where}.{k}") for k in ("hide", "behind") if k in item}
-        edges.append(Edge(**patterns, window=item.get("window", 1.0)))
-    return tuple(edges)
-
-
-def _patterns(value: Any, where: str) -> tuple[str, ...]:
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        raise InputError(where, "expected a span pattern or a list of them")
-    return tuple(names)
-
-
 def document(plan: Fields) -> dict[str, Any]:
     """The plan as nested plain values: what a file or a result stores, and `plan_from_document` reads back."""
-    return {name: _plain(getattr(plan, name)) for name in FIELDS}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Placement):
-        return {name: {tier: _plain(v) for tier, v in row.items()} for name, row in value.rows.items()}
-    if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if getattr(value, f.name) is not None}
-    if isinstance(value, tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
+    return {name: field_document(getattr(plan, name)) for name in FIELDS}
 
 
 def with_setting(doc: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

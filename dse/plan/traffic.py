@@ -29,6 +29,8 @@ class Traffic:
     arrival_cv2: Number = cell(1.0, "squared coefficient of variation of gaps between arrivals", low=0, high=1000)
     input_cv2: Number = cell(0.0, "squared coefficient of variation of prompt lengths", low=0, high=1000)
     output_cv2: Number = cell(0.0, "squared coefficient of variation of output lengths", low=0, high=1000)
+    context: Number = cell(None, "cached tokens of a decoding sequence; None: as the lengths say", low=0, high=2**27,
+                           optional=True)
     prefix_hit: Number = cell(0.0, "share of a prompt that is cached already", low=0, high=1)
     waves: Number = cell(None, "requests per user of a closed loop that starts all users at once; None: steady",
                          low=1, high=1e6, optional=True)

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,27 @@ __all__ = ["read_result", "render", "write_report"]
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
+@dataclass(frozen=True, slots=True)
+class Assets:
+    """What every page carries: style, the two scripts, and the policy that allows nothing else."""
+
+    style: Markup
+    plotly: Markup
+    script: Markup
+    policy: str
+
+
+def assets() -> Assets:
+    """The assets of a page."""
+    plotly, script = _script(_plotly()), _script(own_file("page.js"))
+    return Assets(Markup(own_file("page.css")), plotly, script, _policy(plotly, script))
+
+
+def environment() -> Environment:
+    """Jinja2 as every page uses it: what is not Markup is escaped, what is missing is an error."""
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
 def write_report(result: Mapping[str, Any], path: Path) -> None:
     """Write the page of a result, whole or not at all."""
     # a lone surrogate is legal in JSON and has no UTF-8 form
@@ -37,16 +59,14 @@ def render(result: dict[str, Any]) -> str:
     """The page as text."""
     shown = panels(result)
     figures = {key: figure for panel in shown for key, figure in panel.figures.items()}
-    plotly, script = _script(_plotly()), _script(_own("page.js"))
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    held = assets()
     search = result["search"]
-    return environment.from_string(_own("template.html.j2")).render(
+    return environment().from_string(own_file("template.html.j2")).render(
         title=f"{shorten(search['model'])} on {shorten(search['hardware'])}",
         version=result["version"], command=shorten(search.get("command") or "", 2000),
         asked=asked(result), answer=answer(result),
         cards=cards(result), outcome=outcome(result), chosen=chosen(result), panels=shown,
-        style=Markup(_own("page.css")), plotly=plotly, script=script, figures=data(figures),
-        policy=_policy(plotly, script))
+        style=held.style, plotly=held.plotly, script=held.script, figures=data(figures), policy=held.policy)
 
 
 def data(value: object) -> Markup:
@@ -55,7 +75,8 @@ def data(value: object) -> Markup:
     return Markup(text.translate(_ESCAPES))
 
 
-def _own(name: str) -> str:
+def own_file(name: str) -> str:
+    """A template, style or script that lies beside this module."""
     return files("dse.report").joinpath(name).read_text(encoding="utf-8")
 
 

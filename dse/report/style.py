@@ -17,10 +17,11 @@ BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE, YELLOW, GREY = (
     "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#F0E442", "#999999")
 
 RESOURCE_COLOURS = {"compute": BLUE, "l2": SKY, "hbm": ORANGE, "link": GREEN, "host_link": PURPLE, "latency": GREY,
-                    "engine": VERMILION}
+                    "engine": VERMILION, "disk_link": YELLOW, "cpu": YELLOW, "host_memory": YELLOW}
 OBJECT_COLOURS = {"attention_weights": BLUE, "mlp_weights": SKY, "expert_weights": GREEN, "embedding": YELLOW,
                   "kv": ORANGE, "activations": PURPLE, "norms": VERMILION, "reserve": GREY}
-RESOURCE_WORDS = {"l2": "cache (L2)", "hbm": "HBM", "host_link": "host link", "latency": "latency"}
+RESOURCE_WORDS = {"l2": "cache (L2)", "hbm": "HBM", "host_link": "host link", "disk_link": "disk",
+                  "cpu": "CPU", "host_memory": "host memory", "latency": "latency"}
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "pentagon", "x", "triangle-down")
 WIDE = 20.0
 """Values that span more than this factor go on a logarithmic axis."""

@@ -12,6 +12,7 @@ from dse import __version__
 from dse.equations.num import Number
 from dse.model.document import evaluation_document, plain
 from dse.model.evaluate import Evaluation, evaluate
+from dse.model.moved import no_silicon
 from dse.search.grid import Aim
 from dse.search.pareto import Points
 from dse.search.space import CHIP_VARIABLES, SPLITS, Space
@@ -124,8 +125,11 @@ def notes(space: Space, outcome: Outcome) -> list[str]:
     """What a reader has to know to read the figures right."""
     said = []
     priceless = [v.name for v in space.free if v.name in CHIP_VARIABLES]
-    if priceless:
-        said.append(f"the price of the chip does not follow {', '.join(priceless)}: its cost model lands later")
+    if priceless and space.system.chip.silicon is None:
+        said.append(f"price, power and area of the chip do not follow {', '.join(priceless)}: "
+                    f"{no_silicon(space.system.chip)}")
+    if priceless and space.system.usd_per_gpu_hour is not None:
+        said.append("the price of the chip is the one given, whatever it is built of")
     if len(outcome.front) > MOST_DETAILED:
         said.append(f"details of {MOST_DETAILED} of the front's {len(outcome.front)} points, evenly thinned")
     if space.system.node.host is None:

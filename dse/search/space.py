@@ -16,13 +16,14 @@ from dse.equations.num import Number
 from dse.errors import InputError, nearest
 from dse.model.architecture import MixtureOfExperts, Model
 from dse.model.deployment import divisors, mixers, valid_expert_split
+from dse.model.moved import moved, no_silicon
 from dse.model.system import System
 from dse.plan.plan import Plan
 from dse.plan.traffic import Traffic
 
 SPLITS = ("tp", "pp", "dp", "ep", "cp")
 OFFLOADS = ("kv_offload", "weight_offload")
-CHIP_VARIABLES = ("l2", "hbm", "link")
+CHIP_VARIABLES = ("l2", "hbm", "link", "cores")
 FREE = (*OFFLOADS, *CHIP_VARIABLES)
 MOST_POINTS = 10**15
 MOST_OFFLOAD = 0.99
@@ -82,15 +83,7 @@ class Space:
 
     def system_at(self, values: Mapping[str, Number], gpus: Number) -> System:
         """The system of `gpus` devices with the chip's free variables set; values may be arrays."""
-        chip = self.system.chip
-        if "l2" in values:
-            chip = replace(chip, cache_bytes=values["l2"])
-        if "hbm" in values:
-            more = values["hbm"] / (chip.memory_stacks or 1.0)
-            chip = replace(chip, memory_bytes=chip.memory_bytes * more, memory_bandwidth=chip.memory_bandwidth * more,
-                           memory_stacks=values["hbm"] if chip.memory_stacks else chip.memory_stacks)
-        if "link" in values:
-            chip = replace(chip, scale_up=replace(chip.scale_up, bandwidth=values["link"]))
+        chip = moved(self.system.chip, values)
         return replace(self.system, gpus=gpus, node=replace(self.system.node, chip=chip))
 
     def plan_at(self, split: Mapping[str, Number], weights: str | None, kv: Any, values: Mapping[str, Number]) -> Plan:
@@ -198,6 +191,11 @@ def _free_variable(system: System, name: str) -> Free:
     if name == "hbm":
         stacks = float(chip.memory_stacks or 0)
         return Free(name, 1.0, 2 * stacks, stacks, "stacks") if stacks else Free(name, 0.5, 2.0, 1.0, "x catalogue")
+    if name == "cores":
+        if chip.silicon is None:
+            raise InputError("free", no_silicon(chip), "leave cores out")
+        cores = float(chip.silicon.design.cores)
+        return Free(name, max(cores / 4, 1.0), 2 * cores, cores, "cores")
     rate = float(chip.scale_up.bandwidth)
     return Free(name, rate / 4, rate * 4, rate, "B/s", log=True)
 

@@ -1,7 +1,7 @@
-"""`--set chip.memory_bandwidth="4 TB/s"`: a system with single figures replaced.
+"""A system with single figures replaced: `--set chip.memory_bandwidth="4 TB/s"`, or the `device` table of a study.
 
 Only figures that the model reads can be set; a figure that another one follows from (the host's share of a link) is
-moved with it.
+moved with it. A value is a text with its unit, or a number or NumPy array in SI.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from dse.catalogue.quantity import quantity
 from dse.errors import InputError, nearest
@@ -20,14 +22,15 @@ TOPOLOGIES = ("switch", "mesh", "ring", "torus2d", "torus3d", "tree", "none")
 UNITS: Mapping[str, Mapping[str, str]] = {
     "chip": {
         "clock": "Hz", "cores": "", "exp_rate": "", "memory_bytes": "B", "memory_bandwidth": "B/s",
-        "cache_bytes": "B", "cache_bandwidth": "B/s", "tdp_w": "W", "host_link_bandwidth": "B/s",
-        "host_memory_bandwidth": "B/s", "price_usd": "USD", "rent_usd_per_hour": "USD/h",
+        "cache_bytes": "B", "cache_bandwidth": "B/s", "cache_reserved": "B", "tdp_w": "W", "host_link_bandwidth": "B/s",
+        "host_memory_bandwidth": "B/s", "price_usd": "USD", "rent_usd_per_hour": "USD/h", "die_mm2": "mm2",
     },
     "peak": dict.fromkeys(RATES, "FLOP/s"),
     "scale_up": {"bandwidth": "B/s", "domain": "", "topology": "topology", "reduces": "flag"},
     "scale_out": {"bandwidth": "B/s", "oversubscription": ""},
     "host": {"link_bandwidth": "B/s", "link_efficiency": "", "link_latency": "s", "memory_bandwidth": "B/s",
-             "memory_bytes": "B"},
+             "memory_bytes": "B", "outstanding": "", "flops": "FLOP/s", "disk_bandwidth": "B/s", "disk_latency": "s",
+             "disk_bytes": "B"},
 }
 """The unit of each figure that can be set, by the table it is in."""
 FACTS = {
@@ -44,18 +47,32 @@ FACTS = {
 }
 """The catalogue's name of a figure that can be set."""
 SHARES = ("link_efficiency", "utilisation", "average_draw", "memory_share")
-AT_LEAST_ONE = ("cores", "domain", "oversubscription", "pue", "budget", "server_watt_per_chip_watt")
-MAY_BE_ZERO = ("link_latency", "cache_bytes")
+AT_LEAST_ONE = ("cores", "domain", "outstanding", "oversubscription", "pue", "budget", "server_watt_per_chip_watt")
+MAY_BE_ZERO = ("link_latency", "disk_latency", "cache_bytes", "cache_reserved", "half")
 """Figures of the machine that may be nothing; a constant of engine, economics or kernels may be unless it divides."""
 DIVIDES = ("efficiency", "memory_efficiency", "utilisation", "life_years", "building_life_years", "memory_share",
            "norm", "interest", "power_scale", "cache_rate", "fp8_rate", "rate", "graph_efficiency",
            "network_efficiency", "pair_factor", "efficiency_factor")
 
 
-def with_hardware(system: System, path: str, text: str) -> System:
+ROOTS = ("chip", "host", "engine", "economics", "kernels")
+"""Tables of the machine."""
+Setting = Any
+"""A text, a number or an array."""
+
+
+def with_figures(system: System, figures: Mapping[str, Setting], where: str) -> System:
+    """The system with every figure at a dotted path set; `where` names the file and table that says so."""
+    for path, value in figures.items():
+        system = with_figure(system, path, value, f"{where}.{path}")
+    return system
+
+
+def with_figure(system: System, path: str, text: Setting, where: str) -> System:
     """The system with the figure at a dotted path set to what `text` says."""
     head, *rest = path.split(".")
-    where = f"--set {path}"
+    if head not in ROOTS:
+        raise InputError(where, "no such table of the machine", nearest(head, ROOTS))
     if not rest:
         raise InputError(where, f"names a table, expected a figure such as {head}.{_example(system, head)}")
     if head == "chip":
@@ -76,7 +93,7 @@ def _example(system: System, head: str) -> str:
     return _settable(getattr(system, head))[0]
 
 
-def _with_chip(system: System, keys: list[str], text: str, where: str) -> System:
+def _with_chip(system: System, keys: list[str], text: Setting, where: str) -> System:
     chip, key = system.chip, keys[0]
     if key in ("peak", "scale_up", "scale_out") and len(keys) == 2:
         value = _figure(keys[1], UNITS[key], text, where)
@@ -124,7 +141,7 @@ def _facts_with(chip: Chip, path: str, value: Any) -> Mapping[str, Fact]:
     return chip.facts if key is None else {**chip.facts, key: Fact(value, value, value, "", "--set")}
 
 
-def _with_constant(part: Any, keys: list[str], text: str, where: str) -> Any:
+def _with_constant(part: Any, keys: list[str], text: Setting, where: str) -> Any:
     """A dataclass or table of constants with the one at a path set."""
     key = keys[0]
     known = _settable(part)
@@ -153,7 +170,7 @@ def _leaf(keys: list[str], where: str) -> None:
         raise InputError(where, f"{keys[0]} is a figure, which has no {keys[1]!r}")
 
 
-def _figure(key: str, units: Mapping[str, str], text: str, where: str, *, zero: bool | None = None,
+def _figure(key: str, units: Mapping[str, str], text: Setting, where: str, *, zero: bool | None = None,
             also: tuple[str, ...] = ()) -> Any:
     """The value of a known key in its unit, within what the model can reckon with."""
     if key not in units:
@@ -163,16 +180,24 @@ def _figure(key: str, units: Mapping[str, str], text: str, where: str, *, zero: 
         return _choice(text, TOPOLOGIES, where)
     if unit == "flag":
         return _choice(text, ("true", "false"), where) == "true"
-    value = quantity(text, unit, where)
-    if value == 0 and not (key in MAY_BE_ZERO if zero is None else zero):
+    value = quantity(text, unit, where) if isinstance(text, str) else _number(text, where)
+    if np.any(value == 0) and not (key in MAY_BE_ZERO if zero is None else zero):
         raise InputError(where, f"{text!r} is zero, expected more")
-    if key in SHARES and value > 1:
+    if key in SHARES and np.any(value > 1):
         raise InputError(where, f"{text!r} is no share, expected at most 1")
-    if key in AT_LEAST_ONE and value < 1:
+    if key in AT_LEAST_ONE and np.any(value < 1):
         raise InputError(where, f"{text!r} is too little, expected at least 1")
-    if key == "domain" and value != int(value):
+    if key == "domain" and np.any(value != np.round(value)):
         raise InputError(where, f"{text!r} is no count, expected a whole number")
     return int(value) if key == "domain" else value
+
+
+def _number(value: Setting, where: str) -> Any:
+    """A number or an array in SI, finite and not negative."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf" or array.size == 0 or not np.all(np.isfinite(array)) or np.any(array < 0):
+        raise InputError(where, f"{str(value)[:60]!r} is not a number of at least 0, expected a figure")
+    return float(array) if array.ndim == 0 else array.astype(float)
 
 
 def _choice(text: str, choices: tuple[str, ...], where: str) -> str:

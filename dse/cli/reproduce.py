@@ -1,0 +1,152 @@
+"""`dse reproduce`: published claims against the model, one verdict each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from dse.cli import show
+from dse.errors import InputError
+
+if TYPE_CHECKING:
+    from dse.studies.judge import Outcome
+    from dse.studies.reproduce import Joint, Verdicts
+    from dse.studies.study import Study
+
+DISAGREES = 5
+
+
+def reproduce(
+    studies: Annotated[list[str] | None, typer.Argument(
+        metavar="[NAME]...", help="Studies by name or file; without one, all of the catalogue.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Exactly one JSON document.")] = False,
+    report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write a page with figures (HTML).")]
+    = None,
+) -> None:
+    """Predict every published claim of the studies, and compare the verdicts with those that the files record.
+
+    Exits with 5 where a verdict differs from the recorded one.
+    """
+    from dse.studies.files import load_study, study_names
+    from dse.studies.reproduce import document
+    from dse.studies.reproduce import reproduce as judged
+
+    chosen = studies or study_names()
+    if not chosen:
+        raise InputError("studies/systems", "holds no study, expected one file for each system")
+    found = [judged(load_study(name)) for name in dict.fromkeys(chosen)]
+    if report is not None:
+        from dse.report.study import write_studies  # templates and Plotly load when they are used
+
+        write_studies(found, report)
+    if as_json:
+        show.print_json(document(found))
+    else:
+        show.print_page(_page(found, report))
+    if not all(v.agrees for v in found):
+        raise typer.Exit(DISAGREES)
+
+
+def _page(found: Sequence[Verdicts], report: Path | None) -> Iterator[RenderableType]:
+    for v in found:
+        yield from _study(v)
+    yield show.heading(_counts(found))
+    wrong = [(v, o) for v in found for o in v.outcomes if not o.agrees]
+    for v, o in wrong:
+        what = f"{o.verdict}, the file records {o.claim.verdict or 'nothing'}" if o.verdict != o.claim.verdict else \
+            "a closed form misses the enumerated best by more than 0.1 %"
+        yield Text(f"{v.study.name}: {o.claim.words}: {what}", style="bold red")
+    if report is not None:
+        yield Text(f"wrote {report}")
+
+
+def _counts(found: Sequence[Verdicts]) -> str:
+    from dse.studies.study import VERDICTS
+
+    outcomes = [o for v in found for o in v.outcomes]
+    parts = [f"{sum(o.verdict == name for o in outcomes)} {name}" for name in VERDICTS]
+    given = sum(o.claim.given for o in outcomes)
+    rest = f"; {given} of them given, not evidence" if given else ""
+    return f"{len(outcomes)} claims of {len(found)} studies: " + ", ".join(parts) + rest
+
+
+def _study(v: Verdicts) -> Iterator[RenderableType]:
+    yield show.heading(f"{v.study.title} ({v.study.name})")
+    yield Text(v.study.source, style="dim")
+    yield show.table(("verdict", "claim", "claimed", "predicted"), [_row(v.study, o) for o in v.outcomes], left=2)
+    rows = [("jointly", _jointly(v.study, j)) for j in v.joint]
+    rows += [("calibrated", text) for text in calibrated(v)]
+    rows += [("unknown", f"{name} {_range(knob.axis()[0].item(), knob.axis()[-1].item(), knob.unit)}: {knob.why}")
+             for name, knob in v.study.unknown.items()]
+    if rows:
+        yield show.pairs(rows)
+
+
+def _row(study: Study, o: Outcome) -> tuple[str, str, str, str]:
+    c = o.claim
+    words = [c.words, *_details(study, o)]
+    if c.out_of_model:
+        return o.verdict, "\n".join(words), "", ""
+    predicted = show.UNKNOWN if o.predicted is None else _range(*o.predicted, c.unit)
+    return o.verdict, "\n".join(words), _range(*c.value, c.unit), predicted
+
+
+def _details(study: Study, o: Outcome) -> Iterator[str]:
+    """What a reader needs to believe the verdict."""
+    from dse.studies.study import ATTAINABLE
+
+    if o.verdict != o.claim.verdict:
+        yield f"! the file records {o.claim.verdict or 'no verdict'}"
+    if o.claim.given:
+        yield "given: the file carries the answer"
+    if o.reason:
+        yield o.reason
+    if o.verdict == ATTAINABLE:
+        yield f"at {in_words(study, o.point)}"
+        reach = ", ".join(f"{n} {_range(low, high, study.free[n].unit)}" for n, (low, high) in o.region.items())
+        yield f"inside for {show.percent(o.share)} of settings: {reach}"
+    if o.places:
+        yield f"best {in_words(study, o.places)}"
+    for name, excess in o.closed.items():
+        yield f"closed form of {name}: {show.percent(max(excess, 0.0))} off the enumerated best"
+    if o.claim.note:
+        yield o.claim.note
+
+
+def _jointly(study: Study, j: Joint) -> str:
+    text = f"{len(j.claims)} claims at {j.inside} of {j.settings} settings of the unknowns"
+    if j.point:
+        text += f", such as {in_words(study, j.point)}"
+    pairs = [f"'{a}' and '{b}': {n}" for a, b, n in j.pairs]
+    return text + ("; in pairs " + "; ".join(pairs) if pairs else "")
+
+
+def calibrated(v: Verdicts) -> Iterator[str]:
+    """Each derived number, with what it was made to fit."""
+    for c in v.calibrations:
+        text = f"{c.name} = {_range(c.low, c.high, '')}"
+        if c.aimed is not None:
+            text += f", solved so that {c.metric} is {show.significant(c.aimed)} (misses by {show.percent(c.missed)})"
+        elif c.metric:
+            text += f", from {c.metric}"
+        yield text + (f": {c.why}" if c.why else "")
+
+
+def in_words(study: Study, values: Mapping[str, Any]) -> str:
+    """Names with their values and units."""
+    return ", ".join(f"{name} {_figure(value, study.free[name].unit)}" for name, value in values.items())
+
+
+def _range(low: Any, high: Any, unit: str) -> str:
+    if isinstance(low, str) or high - low <= 1e-6 * abs(high):
+        return _figure(low, unit) if low == high or not isinstance(low, str) else f"{low} .. {high}"
+    return f"{_figure(low, unit)} .. {_figure(high, unit)}"
+
+
+def _figure(value: Any, unit: str) -> str:
+    return value if isinstance(value, str) else show.with_prefix(value, unit)

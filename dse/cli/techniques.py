@@ -1,0 +1,63 @@
+"""`dse techniques`: every technique of the catalogue, its knobs, and the verdicts that its study records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dse.cli import show
+
+if TYPE_CHECKING:
+    from dse.plan.technique import Knob
+    from dse.studies.study import Study
+
+SCHEMA = "dse.techniques/1"
+
+
+def techniques(
+    as_json: Annotated[bool, typer.Option("--json", help="Exactly one JSON document.")] = False,
+) -> None:
+    """List the techniques: name, title, source, knobs with ranges and defaults, recorded verdicts."""
+    from dse.studies.files import load_study, study_names
+
+    found = [load_study(name) for name in study_names()]
+    if as_json:
+        show.print_json({"schema": SCHEMA, "techniques": [_document(study) for study in found]})
+        return
+    rows = [(s.name, _title(s), "\n".join(_knob(k) for k in s.technique.knobs.values()) or "none", _verdicts(s))
+            for s in found]
+    show.print_page([show.table(("name", "title, source", "knobs (default)", "verdicts"), rows, left=4)])
+
+
+def _title(study: Study) -> str:
+    return f"{study.title}\n{study.source}"
+
+
+def _knob(knob: Knob) -> str:
+    default = knob.default if isinstance(knob.default, str) else show.with_prefix(knob.default, knob.unit)
+    axis = knob.axis()
+    if knob.values:
+        return f"{knob.name} {', '.join(_figure(v, knob.unit) for v in axis.tolist()[:6])} ({default})"
+    return f"{knob.name} {_figure(knob.low, knob.unit)} .. {_figure(knob.high, knob.unit)} ({default})"
+
+
+def _figure(value: Any, unit: str) -> str:
+    return value if isinstance(value, str) else show.with_prefix(value, unit)
+
+
+def _verdicts(study: Study) -> str:
+    return ", ".join(f"{n} {name}" for name, n in _recorded(study).items()) or "no claims"
+
+
+def _recorded(study: Study) -> dict[str, int]:
+    return dict(Counter(claim.verdict or "not recorded" for claim in study.claims))
+
+
+def _document(study: Study) -> dict[str, Any]:
+    knobs = [{"name": k.name, "low": k.axis()[0].item(), "high": k.axis()[-1].item(), "points": len(k.axis()),
+              "values": list(k.values) or None, "unit": k.unit, "default": k.default,
+              "closed": None if k.closed is None else k.closed.text} for k in study.technique.knobs.values()]
+    return {"name": study.name, "title": study.title, "source": study.source, "file": study.file, "knobs": knobs,
+            "fields": sorted(study.technique.fields), "verdicts": _recorded(study)}
