@@ -24,7 +24,7 @@ TREES = st.recursive(LEAVES, lambda inner: st.one_of(
     st.tuples(inner, st.sampled_from("+-*/"), inner).map(lambda t: f"({t[0]} {t[1]} {t[2]})"),
     st.tuples(st.sampled_from(["min", "max"]), inner, inner).map(lambda t: f"{t[0]}({t[1]}, {t[2]})"),
     st.tuples(st.sampled_from(["ceil", "floor"]), inner).map(lambda t: f"{t[0]}({t[1]})"),
-    inner.map(lambda text: f"-{text}"), inner.map(lambda text: f"{text} ** 2")), max_leaves=8)
+    inner.map(lambda text: f"-{text}"), inner.map(lambda text: f"(({text}) ** 2)")), max_leaves=8)
 
 
 def python_value(text: str) -> float | None:
@@ -37,27 +37,27 @@ def python_value(text: str) -> float | None:
     return found if math.isfinite(found) else None
 
 
+def outcome(text: str) -> tuple[float | None, str]:
+    """The value of an expression, or the line of its error."""
+    try:
+        return float(value(text, SYMBOLS, WHERE)), ""
+    except InputError as error:
+        return None, str(error)
+
+
 @given(TREES)
 def test_arithmetic_is_pythons(text: str) -> None:
-    expected = python_value(text)
-    try:
-        found = value(f"={text}", SYMBOLS, WHERE)
-    except InputError as error:
-        assert error.where == WHERE
-        assert expected is None or len(text) > LONGEST or "deep" in error.message
+    expected, (found, line) = python_value(text), outcome(f"={text}")
+    if found is None:
+        assert expected is None or len(text) > LONGEST or "deep" in line
     else:
         assert found == pytest.approx(expected, rel=1e-12)
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_a_number_or_one_error(text: str) -> None:
-    try:
-        found = value(f"={text}", SYMBOLS, WHERE)
-    except InputError as error:
-        assert error.where == WHERE
-        assert "\n" not in str(error)
-    else:
-        assert math.isfinite(found)
+    found, line = outcome(f"={text}")
+    assert math.isfinite(found) if found is not None else line.startswith(WHERE) and "\n" not in line
 
 
 @pytest.mark.parametrize(("text", "expected"), [
@@ -80,10 +80,12 @@ REFUSED = {
     "too long": ("=" + "1+" * LONGEST + "1", str(LONGEST)), "too deep": ("=" + "(" * 60 + "1" + ")" * 60, str(DEEPEST)),
     "signs without end": ("=" + "-" * 400 + "1", "deeply"), "attribute": ("=a.b", "no arithmetic"),
     "import": ("=__import__('os').system('true')", "no arithmetic"), "call of nothing": ("=(1)(2)", "unexpected"),
-    "dunder": ("=__builtins__", "unknown name"), "index": ("=a[0]", "no arithmetic"), "lambda": ("=lambda: 1", "unexpected"),
+    "dunder": ("=__builtins__", "unknown name"), "index": ("=a[0]", "no arithmetic"),
+    "lambda": ("=lambda: 1", "no arithmetic"),
     "text": ("='1'", "no arithmetic"), "comparison": ("=a < b", "no arithmetic"), "nothing": ("=", "the end"),
     "open bracket": ("=(1", "not closed"), "two numbers": ("=1 2", "unexpected"), "no operand": ("=1 +", "the end"),
-    "arguments": ("=ceil(1, 2)", "expected 1"), "null byte": ("=1\0", "no arithmetic"), "walrus": ("=(x:=1)", "arithmetic"),
+    "arguments": ("=ceil(1, 2)", "expected 1"), "null byte": ("=1\0", "no arithmetic"),
+    "walrus": ("=(x:=1)", "arithmetic"),
     "other digits": ("=\u0661", "no arithmetic"), "assignment": ("=a=1", "no arithmetic"),
 }
 
@@ -112,7 +114,7 @@ def test_symbols_are_traced() -> None:
     x = sympy.Symbol("x", positive=True)
     found = value("=1 - max(x, 2)/4 + exp(x)", {"x": x}, WHERE)
     assert float(found.subs(x, 3.0)) == pytest.approx(0.25 + math.exp(3))
-    with pytest.raises(InputError, match="finite"):
+    with pytest.raises(InputError, match="divides by zero"):
         value("=x/0 + 1", {"x": x}, WHERE)
 
 

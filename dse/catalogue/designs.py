@@ -15,7 +15,7 @@ from dse.catalogue.figures import Source, facts_of
 from dse.catalogue.files import validate
 from dse.catalogue.processes import load_packaging, load_process, process_of
 from dse.catalogue.schema import Accelerator
-from dse.catalogue.silicon_schema import DesignTable
+from dse.catalogue.silicon_schema import DesignOnly, DesignTable
 from dse.errors import InputError
 from dse.model.machine import Chip, Fact
 from dse.model.power import WIDTHS, thermal_power
@@ -36,12 +36,16 @@ DOMAIN = 8
 def completed(document: dict[str, Any], path: Path) -> tuple[dict[str, Any], bool]:
     """The document with the tables that its [design] implies, and whether there were any to add."""
     tables = ("peak", "memory", "cache", "cores", "scale_up")
-    if "design" not in document or all(name in document for name in tables):
+    design = document.get("design")
+    if not isinstance(design, dict) or all(name in document for name in tables):
         return document, False
-    table = validate(DesignTable, document["design"], f"{path}: design")
+    if not any(name in design for name in DESCRIBED):
+        return document, False              # a chip by its tables, of which one is missing or misspelt
     sources = {name: validate(Source, source, f"{path}: sources.{name}")
                for name, source in document.get("sources", {}).items()}
-    figures = {key: fact.value for key, fact in facts_of(table, sources, f"{path}: design").items()}
+    file = validate(DesignOnly, {"design": design}, str(path))
+    table = file.design
+    figures = {key.removeprefix("design."): fact.value for key, fact in facts_of(file, sources, str(path)).items()}
     for name in (*DESCRIBED, *(n for n in ("memory", "process") if getattr(table, n) is None)):
         if name not in figures:
             raise InputError(f"{path}: design.{name}", "missing, expected where a file has no [peak], [memory], ...: "
@@ -188,8 +192,8 @@ def check_possible(s: Silicon, path: Path, changed: Collection[str] = ("cores", 
             "link": parts["links"]}
     if over["reticle"] > 0:
         largest = max((key for key in size if key in changed), key=lambda key: size[key])
-        raise InputError(f"{path}: design.{largest}", f"each die would be {largest_die(s):,.0f} mm2, expected at most the "
-                         f"reticle's {limits['reticle_mm2']:g}", "fewer cores, less cache, or more dies")
+        raise InputError(f"{path}: design.{largest}", f"each die would be {largest_die(s):,.0f} mm2, expected at most "
+                         f"the reticle's {limits['reticle_mm2']:g}", "fewer cores, less cache, or more dies")
     if over["shoreline"] > 0:
         need, there = edges(s)
         key = next((key for key in ("stacks", "link") if key in changed), "cores")

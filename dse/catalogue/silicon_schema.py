@@ -159,10 +159,10 @@ class DesignTable(Table):
     """A chip by its silicon. In a catalogued chip's file it adds what the other tables do not say.
 
     process: a name of hardware/processes; io_process: of the dies that hold memory interfaces, links and the slab,
-    where they are not the compute dies. dies, io_dies: how many of each. cores, cache, stacks: what is in use;
-    physical_*: what is on the die. *_per_clock: FLOP of one core (16-bit matrix, fp32 vector); rates: of the other
-    formats over the 16-bit one. registers, scratch: bytes of one core. inner_cache: a banked cache on the compute
-    dies below the last one. memory: a tier of hardware/tiers. link: byte/s, one direction.
+    where these lie under the compute dies. dies, io_dies: how many of each. cores, cache, stacks: what is in use;
+    physical_*: what is on the die or package. *_per_clock: FLOP of one core (16-bit matrix, fp32 vector); rates: of
+    the other formats over the 16-bit one. registers, scratch: bytes of one core. inner_cache: a banked cache on the
+    compute dies, above the last one. memory: a tier of hardware/tiers. link: byte/s, one direction.
     """
 
     process: Text | None = None
@@ -187,3 +187,9 @@ class DesignTable(Table):
     memory_sites: Figure | None = None
     physical_memory: Bytes | None = None
     link: Rate | None = None
+
+
+class DesignOnly(Table):
+    """The [design] of a file, for reading it before the rest."""
+
+    design: DesignTable

@@ -13,7 +13,7 @@ from typing import Any
 from dse.catalogue.designs import check_possible
 from dse.catalogue.figures import Source, facts_of
 from dse.catalogue.files import validate
-from dse.catalogue.silicon_schema import DesignTable
+from dse.catalogue.silicon_schema import DesignOnly
 from dse.errors import InputError
 from dse.model.machine import Chip, Fact
 from dse.model.moved import moved, no_silicon
@@ -46,7 +46,8 @@ def variant(chip: Chip, own: Mapping[str, Any], sources: Mapping[str, Source], p
     if chip.silicon is None:
         raise InputError(f"{path}: design", no_silicon(chip), "leave [design] out")
     where = f"{path}: design"
-    figures = facts_of(validate(DesignTable, stated, where), sources, where)
+    read = facts_of(validate(DesignOnly, {"design": stated}, str(path)), sources, str(path))
+    figures = {key.removeprefix("design."): fact for key, fact in read.items()}
     for name, fact in figures.items():
         if fact.value <= 0:
             raise InputError(f"{where}.{name}", f"{fact.value:g} is too little, expected more than 0")

@@ -144,7 +144,8 @@ def _page(d: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 
 def _side(side: Mapping[str, Any]) -> str:
-    parts = [f"{k} {v if isinstance(v, str) else show.significant(v)}" for k, v in side["values"].items()]
+    parts = [f"{k} {v if isinstance(v, str) else show.with_prefix(v, side['units'][k])}"
+             for k, v in side["values"].items()]
     if not side["feasible"]:
         over = {k: v for k, v in side["constraints"].items() if v is None or v > 0}
         parts.append("INFEASIBLE: " + ", ".join(f"{k} by {show.percent(v) if v is not None else '?'}"

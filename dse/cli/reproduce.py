@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from dse.studies.study import Study
 
 DISAGREES = 5
+_ZEROS = re.compile(r"(?:(\.\d*[1-9])|\.)0+(?=\s|$)")
+"""Zeros at the end of a fraction."""
 
 
 def reproduce(
@@ -78,7 +81,7 @@ def _counts(found: Sequence[Verdicts]) -> str:
 def _study(v: Verdicts) -> Iterator[RenderableType]:
     yield show.heading(f"{v.study.title} ({v.study.name})")
     yield Text(v.study.source, style="dim")
-    yield show.table(("verdict", "claim", "claimed", "predicted"), [_row(v.study, o) for o in v.outcomes], left=2)
+    yield show.pairs((o.verdict, "\n".join(_lines(v.study, o))) for o in v.outcomes)
     rows = [("jointly", _jointly(v.study, j)) for j in v.joint]
     rows += [("calibrated", text) for text in calibrated(v)]
     rows += [("unknown", f"{name} {_range(knob.axis()[0].item(), knob.axis()[-1].item(), knob.unit)}: {knob.why}")
@@ -87,17 +90,18 @@ def _study(v: Verdicts) -> Iterator[RenderableType]:
         yield show.pairs(rows)
 
 
-def _row(study: Study, o: Outcome) -> tuple[str, str, str, str]:
+def _lines(study: Study, o: Outcome) -> Iterator[str]:
+    """A claim, what the model says, and what a reader needs to believe the verdict."""
     c = o.claim
-    words = [c.words, *_details(study, o)]
-    if c.out_of_model:
-        return o.verdict, "\n".join(words), "", ""
-    predicted = show.UNKNOWN if o.predicted is None else _range(*o.predicted, c.unit)
-    return o.verdict, "\n".join(words), _range(*c.value, c.unit), predicted
+    yield c.words
+    if not c.out_of_model:
+        predicted = show.UNKNOWN if o.predicted is None else _range(*o.predicted, c.unit)
+        yield f"  claimed {_range(*c.value, c.unit)}, predicted {predicted}"
+    for line in _details(study, o):
+        yield f"  {line}"
 
 
 def _details(study: Study, o: Outcome) -> Iterator[str]:
-    """What a reader needs to believe the verdict."""
     from dse.studies.study import ATTAINABLE
 
     if o.verdict != o.claim.verdict:
@@ -108,8 +112,9 @@ def _details(study: Study, o: Outcome) -> Iterator[str]:
         yield o.reason
     if o.verdict == ATTAINABLE:
         yield f"at {in_words(study, o.point)}"
-        reach = ", ".join(f"{n} {_range(low, high, study.free[n].unit)}" for n, (low, high) in o.region.items())
-        yield f"inside for {show.percent(o.share)} of settings: {reach}"
+        reach = ", ".join(f"{n} {_range(low, high, study.free[n].unit)}" for n, (low, high) in o.region.items()
+                          if (low, high) != _whole(study, n))
+        yield f"inside for {show.percent(o.share)} of settings: {reach or 'all of every range'}"
     if o.places:
         yield f"best {in_words(study, o.places)}"
     for name, excess in o.closed.items():
@@ -122,8 +127,16 @@ def _jointly(study: Study, j: Joint) -> str:
     text = f"{len(j.claims)} claims at {j.inside} of {j.settings} settings of the unknowns"
     if j.point:
         text += f", such as {in_words(study, j.point)}"
-    pairs = [f"'{a}' and '{b}': {n}" for a, b, n in j.pairs]
-    return text + ("; in pairs " + "; ".join(pairs) if pairs else "")
+    never = [f"'{a}' and '{b}'" for a, b, n in j.pairs if not n]
+    if j.pairs:
+        text += f"; {len(j.pairs) - len(never)} of {len(j.pairs)} pairs go together"
+    return text + (", but not " + ", nor ".join(never) if never else "")
+
+
+def _whole(study: Study, name: str) -> tuple[Any, Any]:
+    """Both ends of an unknown's range."""
+    axis = study.free[name].axis()
+    return axis[0].item(), axis[-1].item()
 
 
 def calibrated(v: Verdicts) -> Iterator[str]:
@@ -149,4 +162,4 @@ def _range(low: Any, high: Any, unit: str) -> str:
 
 
 def _figure(value: Any, unit: str) -> str:
-    return value if isinstance(value, str) else show.with_prefix(value, unit)
+    return value if isinstance(value, str) else _ZEROS.sub(r"\1", show.with_prefix(value, unit))

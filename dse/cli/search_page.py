@@ -101,7 +101,8 @@ def _account(result: Mapping[str, Any], written: Sequence[str]) -> Iterator[tupl
 def _short(name: str) -> str:
     """A metric with its unit, short enough for a column."""
     head = {"usd_per_mtok": "$/Mtok", "ttft_s": "TTFT ms", "tpot_s": "TPOT ms", "e2e_s": "E2E s",
-            "output_tok_s": "tok/s", "output_tok_s_per_gpu": "tok/s/GPU"}
+            "output_tok_s": "tok/s", "output_tok_s_per_gpu": "tok/s/GPU", "output_tok_s_per_mm2": "tok/s/mm2",
+            "output_tok_s_per_watt": "tok/s/W", "tokens_per_usd": "tok/$", "joule_per_token": "J/tok"}
     quantile = f"{name[:4].upper()} {name[5:8].upper()} ms" if _in_ms(name) else name
     return head.get(name, quantile)
 

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from dse.cli import show
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from dse.studies.study import Study
 
 SCHEMA = "dse.techniques/1"
+_SHOWN = 8
 
 
 def techniques(
@@ -26,21 +28,21 @@ def techniques(
     if as_json:
         show.print_json({"schema": SCHEMA, "techniques": [_document(study) for study in found]})
         return
-    rows = [(s.name, _title(s), "\n".join(_knob(k) for k in s.technique.knobs.values()) or "none", _verdicts(s))
-            for s in found]
-    show.print_page([show.table(("name", "title, source", "knobs (default)", "verdicts"), rows, left=4)])
-
-
-def _title(study: Study) -> str:
-    return f"{study.title}\n{study.source}"
+    if not found:
+        show.print_page([Text("studies/systems holds no technique")])
+    for study in found:
+        knobs = [(f"  {name}", _knob(knob)) for name, knob in study.technique.knobs.items()]
+        show.print_page([Text(f"{study.name}: {study.title}", style="bold"), show.pairs([
+            ("  source", study.source), *knobs, ("  verdicts", _verdicts(study))])])
 
 
 def _knob(knob: Knob) -> str:
     default = knob.default if isinstance(knob.default, str) else show.with_prefix(knob.default, knob.unit)
     axis = knob.axis()
     if knob.values:
-        return f"{knob.name} {', '.join(_figure(v, knob.unit) for v in axis.tolist()[:6])} ({default})"
-    return f"{knob.name} {_figure(knob.low, knob.unit)} .. {_figure(knob.high, knob.unit)} ({default})"
+        more = ", ..." if len(axis) > _SHOWN else ""
+        return f"{', '.join(_figure(v, knob.unit) for v in axis.tolist()[:_SHOWN])}{more} (default {default})"
+    return f"{_figure(knob.low, knob.unit)} .. {_figure(knob.high, knob.unit)} (default {default})"
 
 
 def _figure(value: Any, unit: str) -> str:

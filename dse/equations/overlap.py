@@ -22,3 +22,9 @@ def pipelined(fill: Number, slowest: Number, items: Number) -> Number:
 def slowest_stage_share(layers: Number, stages: Number) -> Number:
     """Layers of the longest pipeline stage over layers / stages: 1 where the split is even."""
     return ceil(layers / stages) * stages / layers
+
+
+@equation("B", "definition", reserved="B", rate="B/s", window="s")
+def filled_buffer(reserved: Number, rate: Number, window: Number) -> Number:
+    """Bytes of a buffer that a window can fill at `rate`, beside what is reserved: a larger one hides no more."""
+    return reserved + rate * window

@@ -48,4 +48,4 @@ def throttled(time: Number, share: Number, scale: Number) -> Number:
 @equation("s", "roofline, with the efficiency of thin products", flops="FLOP", rate="FLOP/s", rows="", half="")
 def curved_roofline(flops: Number, rate: Number, rows: Number, half: Number) -> Number:
     """Seconds of a product whose efficiency grows with its rows and reaches half of its peak at `half` of them."""
-    return flops / rate * (1 + half / rows)
+    return flops / rate * (1 + half / maximum(rows, 1e-9))

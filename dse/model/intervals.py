@@ -39,6 +39,10 @@ FULL = 0.3
 """Where places run out, a little more or less room is a wait or none."""
 
 
+TDP_DRAW, ENERGY = 0.1, 0.25
+"""What the average draw, or the energies of single FLOPs and bytes, add to the energy of a token."""
+
+
 def intervals(e: Evaluation) -> dict[str, tuple[Number, Number]]:
     """Low and high end of each metric that is uncertain; none for an engine that nobody measured (a textbook)."""
     if e.system.engine.name not in e.system.uncertainty.serving:
@@ -70,13 +74,14 @@ def _spreads(e: Evaluation) -> dict[str, Number]:
     out |= {f"{name}_{q}_s": joint_spread(out[f"{name}_s"], TAILS.get((name, q), 0.0))
             for name in ("ttft", "tpot", "e2e") for q in ("p50", "p90", "p99")}
     flow = 0.0 if e.traffic.rate is not None else e2e
-    rates = ("output_tok_s", "output_tok_s_per_gpu", "requests_s")
+    rates = ("output_tok_s", "output_tok_s_per_gpu", "output_tok_s_per_mm2", "output_tok_s_per_watt", "requests_s")
     out |= dict.fromkeys(rates, flow) if e.traffic.rate is None else {}
     price = _price_spread(e.system)
     money = joint_spread(flow, price)
     out |= dict.fromkeys(("usd_per_mtok", "usd_per_mtok_total", "usd_per_mtok_input", "usd_per_mtok_output",
                           "tokens_per_usd"), money)
-    return {**out, "usd_per_hour": price, "joule_per_token": joint_spread(flow, 0.1)}
+    drawn = TDP_DRAW if e.system.chip.silicon is None else ENERGY
+    return {**out, "usd_per_hour": price, "joule_per_token": joint_spread(flow, drawn)}
 
 
 def _share(part: Number, whole: Number) -> Number:

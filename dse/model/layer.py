@@ -63,18 +63,19 @@ def beside(d: Deployment, group: LayerGroup, it: Iteration, parts: list[Span], n
 
     The processors do the same FLOPs and read the same bytes from their own memory; inputs and outputs cross the link.
     """
-    own = [p for p in parts if p.name == name]
+    own = [i for i, p in enumerate(parts) if p.name == name]
+    if name == "attention":         # of decoding sequences, whose part comes first: a prompt's keys are on the device
+        own = own[:1] if it.decode else []
     if not own:
         return parts
-    flops, nbytes = (added(w[i] for p in own for w in work(p).values()) for i in (0, 1))
+    here = seq(name, *(parts[i] for i in own))
+    flops, nbytes = (added(w[i] for w in work(here).values()) for i in (0, 1))
     rate, bandwidth = cpu_rates(d.system)
     width = handed_over(group.mixer) / d.tp if name == "attention" else 2.0 * d.model.hidden
     away = seq(name, host_transfer(d, f"{name}.io.host_link", it.tokens / d.cp * width * 2.0 * share),
                op(name, {"cpu": flops * share / rate, "host_memory": nbytes * share / bandwidth}))
-    both = par(name, times(1 - share, seq(name, *own)), away)
-    place = next(i for i, p in enumerate(parts) if p.name == name)
-    rest = [p for p in parts if p.name != name]
-    return [*rest[:place], both, *rest[place:]]
+    both = par(name, times(1 - share, here), away)
+    return [both if i == own[0] else p for i, p in enumerate(parts) if i not in own[1:]]
 
 
 def buffers(d: Deployment, it: Iteration) -> Callable[[str], Buffer]:
@@ -102,5 +103,5 @@ class Phases(Protocol):
 
 def one_layer(e: Phases, phase: str) -> Span:
     """The first kind of layer in the tree of a phase."""
-    layers = next(span for span in nodes(e.spans[phase]) if span.name == "layers")
+    layers = next(span for span in nodes(e.spans[phase]) if span.name == "layers" and span.kind == "seq")
     return layers.parts[0].parts[0]

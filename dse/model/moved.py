@@ -13,7 +13,7 @@ from dse.equations.num import Number
 from dse.errors import InputError
 from dse.model.machine import Chip
 from dse.model.power import relative_power
-from dse.model.silicon import Design, Silicon, bill, die_area
+from dse.model.silicon import Silicon, bill, die_area, redesigned
 
 FIELDS = {"l2": "cache_bytes", "hbm": "stacks", "link": "link_bandwidth", "cores": "cores"}
 """Field of a design that each free variable of a search moves."""
@@ -37,7 +37,7 @@ def moved(chip: Chip, values: Mapping[str, Number]) -> Chip:
     if chip.silicon is None or not ratio:
         return changed
     old = chip.silicon
-    new = replace(old, design=_design(old.design, ratio), base=old.base or old.design)
+    new = redesigned(old, {FIELDS[name]: getattr(old.design, FIELDS[name]) * by for name, by in ratio.items()})
     dearer = bill(new) / bill(old)
     hotter = relative_power(new) / relative_power(old)
     return replace(
@@ -55,11 +55,6 @@ def _ratios(chip: Chip, values: Mapping[str, Number]) -> dict[str, Number]:
     has = {"l2": chip.cache_bytes, "hbm": chip.memory_stacks or 1.0, "link": chip.scale_up.bandwidth,
            "cores": None if chip.silicon is None else chip.silicon.design.cores}
     return {name: values[name] / has[name] for name in FIELDS if name in values}
-
-
-def _design(design: Design, ratio: Mapping[str, Number]) -> Design:
-    changes: dict[str, Number] = {FIELDS[name]: getattr(design, FIELDS[name]) * by for name, by in ratio.items()}
-    return replace(design, **changes)
 
 
 def no_silicon(chip: Chip) -> str:

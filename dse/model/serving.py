@@ -74,7 +74,7 @@ def _batch(d: Deployment, traffic: Traffic, requests: Requests, prompt: Span, me
     batch = traffic.batch
     step = decode_step(d, requests, batch)
     steps = speculative_steps(traffic.output_tokens, tokens_each(d))
-    cycle = batch * prompt.time + steps * step.time
+    cycle = batch / d.plan.batching.prompts * prompt.time + steps * step.time
     rate = d.dp * batch / cycle
     return Served(batch, memory.slots, memory, prompt, step, prompt.time, prompt.time,
                   _per_token(cycle - prompt.time, traffic), cycle, rate, minimum(rate / d.dp * prompt.time, 1.0))

@@ -112,6 +112,11 @@ class Silicon:
     base: Design | None = None
 
 
+def redesigned(s: Silicon, changes: Mapping[str, Number]) -> Silicon:
+    """The silicon with fields of its design changed; it stays calibrated to the design it was first."""
+    return replace(s, design=replace(s.design, **changes), base=s.base or s.design)
+
+
 def blocks(s: Silicon) -> dict[str, Number]:
     """Derived mm2 by block, all dies together, before calibration.
 
@@ -135,7 +140,9 @@ def blocks(s: Silicon) -> dict[str, Number]:
     }
     if _is_split(d):
         compute, rest = _split(parts)
-        parts["bare"] = maximum(compute - rest, 0.0)
+        # fabric fills what the known chip has over: a larger block grows the die instead of eating into it
+        known = 0.0 if s.base is None else blocks(replace(s, design=s.base, base=None))["bare"]
+        parts["bare"] = maximum(compute - rest, known)
     return parts
 
 

@@ -142,18 +142,8 @@ def _figures(v: Verdicts) -> Iterator[tuple[str, Figure]]:
 
 
 def _curve_figure(study: Study, o: Outcome, knob: str, curves: Sequence[Curve]) -> Figure:
-    """Both sides over a knob: a line, or a band where the unknowns move it."""
-    traces: list[dict[str, Any]] = []
-    for c in curves:
-        low, high = ([None if isnan(y) else y for y in line] for line in (c.low, c.high))
-        name = label(c.side)
-        style = {"color": _COLOURS[c.side], "width": 2}
-        traces.append({"type": "scatter", "mode": "lines", "x": c.x, "y": low, "name": name, "line": style,
-                       "legendgroup": c.side})
-        if low != high:
-            traces.append({"type": "scatter", "mode": "lines", "x": c.x, "y": high, "legendgroup": c.side,
-                           "name": f"{name}, over the unknowns", "line": {**style, "dash": "dot"},
-                           "fill": "tonexty", "fillcolor": _FADED[c.side]})
+    """Both sides over a knob: a line where the unknowns are as the verdict names them, in a band over all of them."""
+    traces = [trace for c in curves for trace in _band(c)]
     unit = study.free[knob].unit
     q = quantities.quantity(o.claim.metric, o.claim.where)
     ys = [y for c in curves for line in (c.low, c.high) for y in line if not isnan(y)]
@@ -162,6 +152,16 @@ def _curve_figure(study: Study, o: Outcome, knob: str, curves: Sequence[Curve]) 
     if o.claim.of == knob and o.claim.quantity in ("argmax", "argmin", "crossover"):
         made["shapes"] = [_mark(x) for x in dict.fromkeys(o.claim.value)]
     return {"data": traces, "layout": made}
+
+
+def _band(c: Curve) -> Iterator[dict[str, Any]]:
+    low, high, at = ([None if isnan(y) else y for y in line] for line in (c.low, c.high, c.at))
+    name, plain = label(c.side), {"type": "scatter", "mode": "lines", "x": c.x, "legendgroup": c.side}
+    if low != high:
+        edge = {**plain, "line": {"color": _COLOURS[c.side], "width": 0.5}, "hoverinfo": "skip"}
+        yield {**edge, "y": low, "showlegend": False}
+        yield {**edge, "y": high, "name": f"{name}, over the unknowns", "fill": "tonexty", "fillcolor": _FADED[c.side]}
+    yield {**plain, "y": at, "name": name, "line": {"color": _COLOURS[c.side], "width": 2.5}}
 
 
 def _mark(x: float) -> dict[str, Any]:

@@ -80,7 +80,8 @@ def _refined(space: Space, aim: Aim, steps: int, memory: float) -> float | None:
 def _window(variable: Free, axis: np.ndarray, best: float) -> np.ndarray:
     """Values around the best at half the step."""
     scaled = np.log(axis) if variable.log else axis
-    half, centre = (scaled[1] - scaled[0]) / 2, np.log(best) if variable.log else best
+    # two values of the axis may be one but for a rounding, where a bound cut it
+    half, centre = np.diff(scaled).max() / 2, np.log(best) if variable.log else best
     values = centre + half * np.arange(-2 * AROUND, 2 * AROUND + 1)
     inside: np.ndarray = np.unique(np.clip(np.exp(values) if variable.log else values, variable.low, variable.high))
     return inside

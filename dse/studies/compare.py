@@ -31,6 +31,7 @@ class Compared:
 
     technique: Technique
     values: Mapping[str, float | str]
+    units: Mapping[str, str]
     evaluation: Evaluation
 
 
@@ -58,7 +59,8 @@ def compared(study: Study, technique: Technique, settings: Mapping[str, str], me
                  q.better or -1)
     values = {**bound.values, **found.places}
     numbers = {name: np.asarray(v).reshape(-1)[0].item() for name, v in values.items()}
-    return Compared(technique, numbers, bench.evaluation(side, numbers))
+    units = {name: own.free[name].unit if name in own.free else "" for name in numbers}
+    return Compared(technique, numbers, units, bench.evaluation(side, numbers))
 
 
 def _set(study: Study, name: str, raw: str) -> float | str:
@@ -91,6 +93,7 @@ def document(a: Compared, b: Compared) -> dict[str, Any]:
 def _side(side: Compared) -> dict[str, Any]:
     e = side.evaluation
     return {"name": side.technique.name, "title": side.technique.title, "values": dict(side.values),
+            "units": dict(side.units),
             "gpus": plain(e.deployment.gpus), "feasible": bool(e.feasible),
             "constraints": {name: plain(value) for name, value in e.constraints.items()}}
 
@@ -107,6 +110,11 @@ def _cells(table: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(table, Mapping):
         for key, value in table.items():
             yield from _cells(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(table, (list, tuple)) and any(isinstance(item, Mapping) for item in table):
+        for number_, item in enumerate(table):
+            yield from _cells(item, f"{path}[{number_}]")
+    elif isinstance(table, (list, tuple)):
+        yield path, ", ".join(str(item) for item in table)
     else:
         yield path, plain(table) if isinstance(table, (float, np.ndarray)) else table
 

@@ -143,7 +143,7 @@ def _list(document: Mapping[str, Any], key: str, where: str) -> list[Any]:
 
 
 def _check_names(study: Study, document: Mapping[str, Any]) -> None:
-    """A knob or unknown that nothing uses would be a question without effect: refused."""
+    """A knob, unknown or derived number that nothing uses would be without effect: refused."""
     closed = {name for knob in study.technique.knobs.values() if knob.closed for name in knob.closed.names}
     used = used_names(document) | closed
     for name, knob in study.free.items():
@@ -151,3 +151,6 @@ def _check_names(study: Study, document: Mapping[str, Any]) -> None:
             table = "knobs" if knob.default is not None else "published.unknown"
             raise InputError(f"{study.file}: {table}.{name}", "is used by no expression",
                              f'"={name}" somewhere in technique, device, traffic or plan')
+    for name in study.derived:
+        if name not in used:
+            raise InputError(f"{study.file}: published.derived.{name}", "is used by no expression")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,16 @@ _FORMULAS: Mapping[str, Callable[[Array, Array], Array]] = {
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A metric over a knob: its least and most over the unknowns, for one side."""
+    """A metric over a knob, for one side: its least and most over the unknowns, and at the setting of these that comes
+    nearest to the claim.
+    """
 
     side: str
     knob: str
     x: list[float | str]
     low: list[float]
     high: list[float]
+    at: list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,27 @@ def judge(bench: Bench, claim: s.Claim) -> Outcome:
     if claim.out_of_model:
         return Outcome(claim, s.OUT_OF_MODEL, reason=claim.out_of_model)
     predicted = _equation(bench, claim) if claim.quantity == "equation" else _metric(bench, claim)
-    return _verdict(claim, predicted)
+    return _verdict(claim, _narrowed(predicted))
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """The lines behind a curve: one over the knob (the last dimension) for each setting of the unknowns named."""
+
+    side: str
+    knob: str
+    x: list[float | str]
+    names: list[str]
+    values: Array
+
+    def curve(self, at: Mapping[str, int]) -> Curve:
+        """The band of all lines, and the one at the indices of the unknowns (those that do not matter: any)."""
+        flat = self.values.reshape(-1, len(self.x))
+        blank = np.isnan(flat).all(axis=0)
+        low, high = (np.where(blank, np.nan, f(np.where(np.isnan(flat), fill, flat), axis=0))
+                     for f, fill in ((np.min, np.inf), (np.max, -np.inf)))
+        line = self.values[tuple(at.get(name, 0) for name in self.names)]
+        return Curve(self.side, self.knob, self.x, low.tolist(), high.tolist(), line.tolist())
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +104,7 @@ class _Predicted:
     values: Array
     axes: Axes
     places: Mapping[str, Array] = field(default_factory=dict)
-    curves: tuple[Curve, ...] = ()
+    lines: tuple[_Lines, ...] = ()
     calibrations: tuple[Calibration, ...] = ()
     closed: Mapping[str, float] = field(default_factory=dict)
 
@@ -113,14 +136,14 @@ def _metric(bench: Bench, claim: s.Claim) -> _Predicted:
     bound = sweep(bench, asked, claim.set, [*claim.over, *([claim.of] if crossing else [])], optimal)
     sign = _sign(claim, q, bool(bound.optimal))
     found = [best(bound.axes, bound.optimal, _scored(bench, claim, side, q, bound, sign), sign) for side in asked]
-    curves = tuple(c for side, b in zip(asked, found, strict=True) for c in _curves(claim, side, b, bound, sign))
+    lines = tuple(c for side, b in zip(asked, found, strict=True) for c in _lines(claim, side, b, bound, sign))
     values, rest = _combined(claim, bound, found, sign)
     for name in claim.over:
         dim = rest.index(name)
         pick = np.nanmin if claim.quantity in ("value", "ratio") and sign < 0 else np.nanmax
         values = pick(values, axis=dim)
         rest = [n for n in rest if n != name]
-    return _Predicted(values, Axes({n: bound.axes.knobs[n] for n in rest}), _places(bound, found[0], rest), curves,
+    return _Predicted(values, Axes({n: bound.axes.knobs[n] for n in rest}), _places(bound, found[0], rest), lines,
                       tuple(bound.found), _excess(bench, claim, asked[0], q, bound, found[0]))
 
 
@@ -187,23 +210,36 @@ def _places(bound: Sweep, found: Best, rest: list[str]) -> dict[str, Array]:
     return {name: np.squeeze(np.broadcast_to(v, found.value.shape), gone) for name, v in found.places.items()}
 
 
-def _curves(claim: s.Claim, side: Side, found: Best, bound: Sweep, sign: int) -> list[Curve]:
-    """The enumerated metric over each knob that the claim sweeps."""
+def _lines(claim: s.Claim, side: Side, found: Best, bound: Sweep, sign: int) -> list[_Lines]:
+    """The enumerated metric over each knob that the claim sweeps, other knobs at their best."""
     names = [n for n in bound.axes.knobs if n == claim.of or n in claim.over or n in bound.optimal]
+    label = "against" if side.technique.name == "against" else "technique"
+    ranked = np.where(np.isnan(found.enumerated), -np.inf, sign * found.enumerated)
     made = []
     for name in names[:2]:
-        dims = tuple(i for i, n in enumerate(bound.axes.knobs) if n in names and n != name)
-        ranked = np.where(np.isnan(found.enumerated), -np.inf, sign * found.enumerated)
-        flat = sign * np.max(ranked, axis=dims) if dims else sign * ranked
+        dims = tuple(bound.axes.index(n) for n in names if n != name)
+        flat = sign * (np.max(ranked, axis=dims) if dims else ranked)
         left = [n for n in bound.axes.knobs if n == name or n not in names]
-        lines = np.moveaxis(flat, left.index(name), -1).reshape(-1, len(bound.axes.knobs[name].axis()))
-        lines = np.where(np.isinf(lines), np.nan, lines)
-        blank = np.isnan(lines).all(axis=0)
-        low, high = (np.where(blank, np.nan, f(np.where(np.isnan(lines), fill, lines), axis=0))
-                     for f, fill in ((np.min, np.inf), (np.max, -np.inf)))
-        label = "against" if side.technique.name == "against" else "technique"
-        made.append(Curve(label, name, bound.axes.knobs[name].axis().tolist(), low.tolist(), high.tolist()))
+        values = np.moveaxis(np.where(np.isinf(flat), np.nan, flat), left.index(name), -1)
+        x = bound.axes.knobs[name].axis().tolist()
+        made.append(_Lines(label, name, x, [n for n in left if n != name], values))
     return made
+
+
+def _narrowed(p: _Predicted) -> _Predicted:
+    """Without the unknowns that the prediction does not depend on."""
+    values = np.asarray(p.values, dtype=float)
+    idle = [n for i, n in enumerate(p.axes.knobs) if _constant(values, i)]
+    first = tuple(slice(1) if n in idle else slice(None) for n in p.axes.knobs)
+    dims = tuple(p.axes.index(n) for n in idle)
+    return replace(p, values=np.squeeze(values[first], dims),
+                   axes=Axes({n: knob for n, knob in p.axes.knobs.items() if n not in idle}),
+                   places={n: np.squeeze(v[first], dims) for n, v in p.places.items()})
+
+
+def _constant(values: Array, dim: int) -> bool:
+    start = np.take(values, [0], axis=dim)
+    return bool(np.all((np.abs(values - start) <= 1e-9 * np.abs(start)) | (np.isnan(values) & np.isnan(start))))
 
 
 def _verdict(claim: s.Claim, p: _Predicted) -> Outcome:
@@ -212,7 +248,7 @@ def _verdict(claim: s.Claim, p: _Predicted) -> Outcome:
     known = values[np.isfinite(values)]
     if not known.size:
         return Outcome(claim, s.CONTRADICTED, reason="no setting has a finite prediction within the limits",
-                       calibrations=p.calibrations, curves=p.curves)
+                       calibrations=p.calibrations, curves=tuple(line.curve({}) for line in p.lines))
     low, high = float(known.min()), float(known.max())
     slack = [claim.tolerance * (1.0 if claim.quantity in s.FRACTIONS else abs(w)) for w in claim.value]
     inside = (values >= claim.value[0] - slack[0]) & (values <= claim.value[1] + slack[1])
@@ -227,8 +263,9 @@ def _verdict(claim: s.Claim, p: _Predicted) -> Outcome:
     region = {name: _reach(knob.axis()[spots[:, i]]) for i, (name, knob) in enumerate(p.axes.knobs.items())} \
         if len(spots) else {}
     point = {name: knob.axis()[i].item() for (name, knob), i in zip(p.axes.knobs.items(), index, strict=True)}
+    curves = tuple(line.curve(dict(zip(p.axes.knobs, map(int, index), strict=True))) for line in p.lines)
     places = {name: np.asarray(v)[index].item() for name, v in p.places.items()}
-    return Outcome(claim, verdict, (low, high), point, region, float(inside.mean()), places, reason, p.curves, inside,
+    return Outcome(claim, verdict, (low, high), point, region, float(inside.mean()), places, reason, curves, inside,
                    p.axes, p.calibrations, p.closed)
 
 

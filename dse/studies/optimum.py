@@ -11,7 +11,7 @@ import numpy as np
 from dse.plan.technique import Knob
 
 Array = np.ndarray[Any, Any]
-ZOOMS = 2
+ZOOMS = 3
 FINE = 33
 
 
@@ -52,7 +52,7 @@ def best(axes: Axes, optimal: tuple[str, ...], score: Callable[[Mapping[str, Any
     """The most (sign 1) or least (-1) of a score over the optimal names; nan never wins.
 
     score: takes values of the optimal names that replace those of the axes. Names of a list are enumerated only; a
-    range is looked at again, twice, in 33 points between the neighbours of its best.
+    range is looked at again, three times, in 33 points between the neighbours of its best.
     """
     whole = np.broadcast_to(score({name: axes.along(name) for name in optimal}), axes.shape)
     if not optimal:

@@ -182,4 +182,6 @@ def check_expressions(raw: object, where: str) -> None:
         for number, value in enumerate(raw):
             check_expressions(value, f"{where}[{number}]")
     elif expressions.is_expression(raw):
-        expressions.parse(str(raw), where)
+        parsed = expressions.parse(str(raw), where)
+        if not parsed.names:
+            parsed.value({}, where)

@@ -123,8 +123,8 @@ def _claim(o: Outcome) -> dict[str, Any]:
         "claimed": None if out else _span(c.value), "predicted": None if o.predicted is None else _span(o.predicted),
         "unit": c.unit, "verdict": o.verdict, "recorded": c.verdict or None, "agrees": o.agrees, "given": c.given,
         "tolerance": None if out else c.tolerance, "point": dict(o.point), "share": o.share,
-        "region": {n: list(r) for n, r in o.region.items()}, "best": dict(o.places), "closed": dict(o.closed), "reason": o.reason,
-        "source": c.source, "note": c.note,
+        "region": {n: list(r) for n, r in o.region.items()}, "best": dict(o.places), "closed": dict(o.closed),
+        "reason": o.reason, "source": c.source, "note": c.note,
     }
 
 

@@ -133,7 +133,7 @@ def _solved(bench: Bench, derived: Derived, axis: Knob, into: Sweep) -> Any:
     kept = {name: knob for name, knob in into.axes.knobs.items() if name in behind and knob.default is None}
     other = tuple(into.axes.index(name) for name in into.axes.knobs if name not in kept)
     values = {name: np.squeeze(v, other)[..., None] if np.ndim(v) else v
-              for name, v in _own(bench.study, derived, into.values).items() if name in behind}
+              for name, v in _own(bench.study, derived, into.values).items() if name in behind or name in derived.set}
     q, side = quantity(derived.metric, derived.where), _side(bench.study, derived)
 
     def miss(trial: Mapping[str, Any]) -> Any:
