@@ -32,7 +32,8 @@ def test_a_plan_reads_back_what_it_wrote(partial: dict[str, Any]) -> None:
 
 
 def test_forms_chain_and_an_encoding_replaces_the_plans_own() -> None:
-    made = merge({"formats": {"kv": [{"bits": 8}, {"moved": 0.5}]}}, ("a", NARROW), ("b", {"formats": {"kv": {"moved": 0.1}}}))
+    made = merge({"formats": {"kv": [{"bits": 8}, {"moved": 0.5}]}}, ("a", NARROW),
+                 ("b", {"formats": {"kv": {"moved": 0.1}}}))
     assert made["formats"]["kv"] == [{"moved": 0.5}, {"bits": 4}, {"moved": 0.1}]
     assert merge({"formats": {"kv": "fp8"}}, ("a", NARROW))["formats"]["kv"] == [{"bits": 4}]
 
@@ -47,6 +48,7 @@ def test_shares_and_micro_batches_multiply_among_techniques() -> None:
 def test_overlaps_and_events_follow_each_other() -> None:
     first, second = {"hide": "mlp.*.hbm"}, {"hide": "norm"}
     event = {"chance": 0.1, "time": 1.0}
+    assert merge({}, ("a", {"overlap": [second]}))["overlap"][1:] == [second]      # after what every engine hides
     made = merge({"overlap": [first]}, ("a", {"overlap": [second], "chance": {"events": [event]}}),
                  ("b", {"chance": {"events": [event]}}))
     assert made["overlap"] == [first, second]
@@ -95,8 +97,8 @@ def test_two_techniques_that_set_one_cell_are_refused_by_name(one: dict[str, Any
     ({"overlap": [{"hide": "mpl.*.hbm"}]}, "'mpl.*.hbm' names no span; 'mpl' is not an operation; did you mean 'mlp'"),
     ({"overlap": [{"hide": "mlp.mlp_weight.hbm"}]}, "'mlp_weight' is not an object; did you mean 'mlp_weights'"),
     ({"overlap": [{"hide": "mlp.*.hbn"}]}, "'hbn' is not a place; did you mean 'hbm'"),
-    ({"overlap": [{"hide": "mlp.*.hbm", "buffer": "l3"}]}, "overlap[0].buffer: unknown value 'l3'"),
-    ({"chance": {"hit": {"kv": {"law": "powr", "exponent": 1}}}}, "chance.hit.kv.law: no such law: 'powr'; did you mean"),
+    ({"overlap": [{"hide": "mlp.*.hbm", "buffer": "l3"}]}, "overlap[1].buffer: unknown value 'l3'"),
+    ({"chance": {"hit": {"kv": {"law": "powr", "exponent": 1}}}}, "chance.hit.kv.law: no such law: 'powr'"),
     ({"chance": {"hit": {"kv": {"law": "power"}}}}, "chance.hit.kv.exponent: is missing"),
     ({"chance": {"hit": {"kv": {"rate": 2}}}}, "chance.hit.kv.rate: 2 is not a number from 0 to 1"),
     ({"chance": {"events": [{"chance": 0.1, "over": "wire"}]}}, "chance.events[0].over: unknown value 'wire'"),

@@ -278,6 +278,16 @@ def test_equations_and_given_claims(write: Write) -> None:
     assert made["studies"][0]["claims"][0]["given"] is True
 
 
+def test_equations_may_use_model_traffic_and_machine(write: Write) -> None:
+    claim = ('{ words = "reading weights", equation = "roofline", value = ["4 ms", "9 ms"], verdict = "ATTAINABLE", '
+             'arguments = { flops = "=2*params*batch", nbytes = "=2*params", peak = "=flops", '
+             'bandwidth = "=hbm_rate" } }')
+    found = judged(write(claim)).outcomes[0]
+    assert found.agrees
+    assert found.predicted is not None
+    assert found.predicted[1] == pytest.approx(2 * found.predicted[0])
+
+
 def test_the_document_has_the_schema_of_definitions(write: Write) -> None:
     made = document([judged(write(f'{{ {STEP}, value = "1 s", verdict = "CONTRADICTED" }}'))])
     assert made["schema"] == "dse.studies/1"
@@ -306,6 +316,7 @@ BAD = {
     "unit of a ratio": ('{ words = "x", metric = "tpot_s", quantity = "ratio", value = "3 s" }', "plain number"),
     "unit nobody reads": ('{ words = "x", metric = "output_tok_s", value = 12 }', "'12.5 tok/s'"),
     "misspelt key": ('{ words = "x", metrc = "tpot_s", value = "1 s" }', "'metric'"),
+    "misspelt override": (f'{{ {STEP}, value = "1 s", published.modl = "x" }}', "'model'"),
     "misspelt metric": ('{ words = "x", metric = "tpot", value = "1 s" }', "'tpot_s'"),
     "misspelt quantity": ('{ words = "x", metric = "tpot_s", quantity = "argmn", of = "away", value = 1 }', "'argmin'"),
     "misspelt verdict": ('{ words = "x", metric = "tpot_s", value = "1 s", verdict = "REPRODUCE" }', "'REPRODUCED'"),

@@ -1,4 +1,4 @@
-"""What every technique obeys, whatever it changes: bounds of hiding, charges that are elasticities, memory, neutrality."""
+"""What every technique obeys, whatever it changes: bounds of hiding, elasticities, memory, neutrality."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ edges = st.fixed_dictionaries(
     {"hide": st.sampled_from((["qkv.*.hbm", "attention.*.hbm"], "mlp.*.hbm", "*.*.hbm", "attention.kv.hbm", "norm",
                               "out.sum.peer", "*.host_link")),
      "behind": st.sampled_from(("mlp.sum.peer", "out.sum.peer", "*.peer", "mlp", "*"))},
-    optional={"window": st.floats(0, 1), "buffer": st.just("l2"), "cost": st.floats(0, 1e-6), "slow": st.floats(0, 0.5)})
+    optional={"window": st.floats(0, 1), "buffer": st.just("l2"), "cost": st.floats(0, 1e-6),
+              "slow": st.floats(0, 0.5)})
 techniques = st.fixed_dictionaries(
     {"overlap": st.lists(edges, min_size=1, max_size=3)},
     optional={

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -57,7 +57,7 @@ def compare(
     techniques = [load_technique(name) for name in (a, b)]
     home = None if model is not None else _home(a, b)
     study = sides.configuration(_published(home, model, hardware, engine, cells), home)
-    settings = _settings(knobs or ())
+    settings = parse.assignments(knobs or (), "--knob", "such as split=0.5")
     sides.check_knobs(settings, study, *techniques)
     left, right = (sides.compared(study, technique, settings, metric) for technique in techniques)
     document = sides.document(left, right)
@@ -107,16 +107,6 @@ def _published(home: Study | None, model: str | None, hardware: str | None, engi
         plan["parallelism"] = {**plan.get("parallelism", {}), **splits}
     gpus = {"gpus": cells["gpus"]} if "gpus" in cells else {}
     return {**made, "traffic": traffic, "plan": plan, **gpus}
-
-
-def _settings(texts: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = (part.strip() for part in text.partition("="))
-        if not (equals and name and value) or name in found:
-            raise InputError("--knob", f"{text[:60]!r} is not NAME=VALUE, each name once", "such as split=0.5")
-        found[name] = value
-    return found
 
 
 def _page(d: Mapping[str, Any]) -> Iterator[RenderableType]:

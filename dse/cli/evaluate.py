@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ from dse.catalogue.systems import COST_BASES, load_system
 from dse.cli import parse
 from dse.cli.evaluate_page import evaluation_page
 from dse.cli.evaluate_table import table_page
-from dse.cli.show import print_json, print_page
+from dse.cli.show import print_json, print_page, significant
 from dse.cli.traffic import Axes, Source, check_traffic, trace_document, traffic_of, with_trace
 from dse.errors import InputError, nearest
 from dse.model.architecture import Model
@@ -25,11 +25,13 @@ from dse.model.evaluate import Evaluation
 from dse.model.evaluate import evaluate as predict
 from dse.model.system import System
 from dse.plan.plan import Plan, plan_from_document
+from dse.plan.technique import Technique
 from dse.plan.traffic import Traffic
 
 TABLE_SCHEMA = "dse.table/1"
 INFEASIBLE = 3
 Choice = Mapping[str, parse.Value]
+Knobs = Mapping[str, float | str]
 
 _List = str | None
 _REQUESTS, _LOAD, _TARGETS = "Requests", "Load: exactly one of batch, concurrency, rate", "Targets"
@@ -47,6 +49,8 @@ class Request:
     plan: Mapping[str, Any]
     settings: Mapping[str, str]
     source: Source | None
+    techniques: tuple[Technique, ...]
+    knobs: Mapping[str, str]
 
 
 def evaluate(
@@ -104,6 +108,12 @@ def evaluate(
                                               rich_help_panel=_PLAN)] = None,
     plan: Annotated[str | None, typer.Option(help="A plan file, or point 3 of the result in a folder: DIR#3.",
                                              rich_help_panel=_PLAN)] = None,
+    technique: Annotated[list[str] | None, typer.Option(
+        metavar="NAME", help="A technique (dse techniques lists them) or a file of one; may be repeated.",
+        rich_help_panel=_PLAN)] = None,
+    knobs: Annotated[list[str] | None, typer.Option(
+        "--knob", metavar="TECHNIQUE.KNOB=VALUE", help="A knob of a technique; without it its default, or where "
+        "TPOT is least.", rich_help_panel=_PLAN)] = None,
     settings: Annotated[list[str] | None, typer.Option(
         "--set", metavar="FIELD=VALUE", help="A cell of the plan (batching.budget=4096) or a figure of the machine "
         "(chip.memory_bandwidth='4 TB/s'); may be repeated.", rich_help_panel=_PLAN)] = None,
@@ -132,7 +142,8 @@ def evaluate(
     start = {} if plan is None else parse.plan_document(plan)
     _check_draft(made, axes, start)
     system = _system(hardware, engine, cost, usd_per_gpu_hour, made)
-    request = Request(load_model(model), system, start, made, source)
+    techniques, turned = _techniques(technique or (), knobs or ())
+    request = Request(load_model(model), system, start, made, source, techniques, turned)
     with np.errstate(all="ignore"):     # what has no value is shown as unknown, not warned of
         if len(choices) == 1:
             _one(request, choices[0], as_json, explain)
@@ -169,14 +180,40 @@ def _system(hardware: str, engine: str, cost: str, price: str | None, made: Mapp
     return system
 
 
-def _predict(request: Request, choice: Choice) -> Evaluation:
-    """One row: raises InputError for splits that cannot exist."""
-    made = _plan(request, choice)
-    par = made.parallelism
-    gpus = choice.get("gpus", par.tp * par.pp * par.cp * (1 if par.dp is None else par.dp))
-    traffic = traffic_of(choice)
+def _predict(request: Request, choice: Choice) -> tuple[Evaluation, Knobs]:
+    """One row, and the techniques' knobs in it: raises InputError for splits that cannot exist."""
+    document, traffic = _document(request, choice), traffic_of(choice)
+    made = plan_from_document(document, "")
+    turned: Knobs = {}
+    if request.techniques:
+        from dse.studies.apply import applied  # studies load when a technique is used
+
+        system = replace(request.system, gpus=_devices(choice, made))
+        done = applied(document, request.techniques, request.knobs, request.model, system, traffic)
+        made, turned = plan_from_document(done.document, ""), done.knobs
+    gpus = _devices(choice, made)
     _check_pools(made, traffic, gpus)
-    return predict(request.model, replace(request.system, gpus=gpus), made, traffic)
+    return predict(request.model, replace(request.system, gpus=gpus), made, traffic), turned
+
+
+def _devices(choice: Choice, plan: Plan) -> Any:
+    """Devices as asked for, or the product of the splits."""
+    par = plan.parallelism
+    return choice.get("gpus", par.tp * par.pp * par.cp * (1 if par.dp is None else par.dp))
+
+
+def _techniques(names: Sequence[str], texts: Sequence[str]) -> tuple[tuple[Technique, ...], Mapping[str, str]]:
+    """The techniques that are named, and the knobs that are set."""
+    knobs = parse.assignments(texts, "--knob", "such as kv_split.split=0.5")
+    if not names:
+        if knobs:
+            raise InputError("--knob", "no technique is on, expected --technique beside it")
+        return (), {}
+    from dse.studies.files import load_technique
+
+    if len(set(names)) < len(names):
+        raise InputError("--technique", "a technique is given twice, expected each once")
+    return tuple(load_technique(name) for name in names), knobs
 
 
 def _check_pools(plan: Plan, traffic: Traffic, gpus: Any) -> None:
@@ -193,7 +230,7 @@ def _check_pools(plan: Plan, traffic: Traffic, gpus: Any) -> None:
                          "others have to decode", "--dp says how many replicas there are")
 
 
-def _plan(request: Request, choice: Choice) -> Plan:
+def _document(request: Request, choice: Choice) -> dict[str, Any]:
     document = dict(request.plan)
     for name, value in choice.items():
         if name in parse.CELLS:
@@ -201,17 +238,26 @@ def _plan(request: Request, choice: Choice) -> Plan:
     for path, text in request.settings.items():
         if path.split(".")[0] not in parse.HARDWARE:
             document = parse.with_cell(document, path, parse.literal(text))
-    return plan_from_document(document, "")
+    return document
 
 
 def _one(request: Request, choice: Choice, as_json: bool, explain: bool) -> None:
-    e = _predict(request, choice)
+    e, turned = _predict(request, choice)
+    names = [t.name for t in request.techniques]
     if as_json:
-        print_json({**evaluation_document(e), **_source(request)})
+        used = {"techniques": names, "knobs": {name: plain(v) for name, v in turned.items()}} if names else {}
+        print_json({**evaluation_document(e), **used, **_source(request)})
     else:
-        print_page(evaluation_page(e, explain, request.settings, request.source))
+        print_page(evaluation_page(e, explain, _said(request, turned), request.source))
     if not e.feasible:
         raise typer.Exit(INFEASIBLE)
+
+
+def _said(request: Request, turned: Knobs) -> dict[str, str]:
+    """Settings and techniques with their knobs, as the page names them."""
+    words = {name: value if isinstance(value, str) else significant(value) for name, value in turned.items()}
+    named = {"technique": "+".join(t.name for t in request.techniques)} if request.techniques else {}
+    return {**request.settings, **named, **words}
 
 
 def _source(request: Request) -> dict[str, Any]:
@@ -225,7 +271,8 @@ def _several(request: Request, axes: Axes, choices: list[dict[str, parse.Value]]
     for choice in choices:
         shown = {name: choice[name] for name in varied}
         try:
-            rows.append((shown, _predict(request, choice)))
+            e, turned = _predict(request, choice)
+            rows.append(({**shown, **turned}, e))
         except InputError as error:
             refused.append((shown, error))
     if not rows:

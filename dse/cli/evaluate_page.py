@@ -56,7 +56,8 @@ def _header(e: Evaluation, settings: Mapping[str, str], source: traffic.Source |
     rows = [("plan", "; ".join([splits, *_pools_and_drafts(e)])), ("formats", formats_in_words(d)),
             ("traffic", traffic.in_words(e.traffic)), *traffic.remarks([e.traffic], source)]
     if e.plan.placement.uses_host:
-        rows.append(("host memory", placement_in_words(e.plan.placement)))
+        held = {"host memory": placement_in_words(e.plan.placement), "disk": placement_in_words(e.plan.placement, "disk")}
+        rows += [(name, words) for name, words in held.items() if words]
     if settings:
         rows.append(("set", ", ".join(f"{path}={value}" for path, value in settings.items())))
     yield show.pairs(rows)
@@ -79,12 +80,14 @@ def formats_in_words(d: Deployment) -> str:
              "expert weights": f.expert_weights, "embedding": f.embedding}
     if len({kinds[n] for n in list(kinds)[:3]}) == 1:
         kinds = {"weights": f.mlp_weights, "embedding": f.embedding}
-    return ", ".join(f"{name} {value}" for name, value in {**kinds, "KV": f.kv, "activations": f.activations}.items())
+    words = [f"{name} {value}" for name, value in {**kinds, "KV": f.kv, "activations": f.activations}.items()]
+    changed = (f"{_object(name)} in a form of its own" for name in f.forms)
+    return ", ".join((*words, *changed))
 
 
-def placement_in_words(placement: Placement) -> str:
-    """Which share of what is in host memory."""
-    shares = {name: float(row.get("host", 0)) for name, row in placement.rows.items()}
+def placement_in_words(placement: Placement, tier: str = "host") -> str:
+    """Which share of what is in host memory, or on disk."""
+    shares = {name: float(row.get(tier, 0)) for name, row in placement.rows.items()}
     together = {shares.get(name) for name in WEIGHT_OBJECTS}
     if len(together) == 1 and None not in together:
         shares = {"weights": shares["embedding"], **{k: v for k, v in shares.items() if k not in WEIGHT_OBJECTS}}

@@ -120,6 +120,17 @@ def settings(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def assignments(texts: Iterable[str], where: str, example: str) -> dict[str, str]:
+    """`name=value` of each text of a repeated option, by name."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (equals and name and value) or name in found:
+            raise InputError(where, f"{text[:60]!r} is not NAME=VALUE, each name once", example)
+        found[name] = value
+    return found
+
+
 def literal(text: str) -> Any:
     """A setting's text as a number where it is one."""
     try:

@@ -141,10 +141,13 @@ def _whole(study: Study, name: str) -> tuple[Any, Any]:
 
 def calibrated(v: Verdicts) -> Iterator[str]:
     """Each derived number, with what it was made to fit."""
+    from dse.studies.quantities import quantity
+
     for c in v.calibrations:
         text = f"{c.name} = {_range(c.low, c.high, '')}"
         if c.aimed is not None:
-            text += f", solved so that {c.metric} is {show.significant(c.aimed)} (misses by {show.percent(c.missed)})"
+            aimed = _figure(c.aimed, quantity(c.metric, "").unit)
+            text += f", solved so that {c.metric} is {aimed} (misses by {show.percent(c.missed)})"
         elif c.metric:
             text += f", from {c.metric}"
         yield text + (f": {c.why}" if c.why else "")

@@ -13,6 +13,7 @@ from dse.model.evaluate import PHASES, Evaluation
 from dse.model.spans import own_times, work
 from dse.model.system import System, vector_peak
 from dse.plan.plan import document as plan_document
+from dse.plan.read import field_document
 from dse.plan.traffic import Traffic
 
 SCHEMA = "dse.evaluation/1"
@@ -54,8 +55,7 @@ def resolved_plan(e: Evaluation) -> dict[str, Any]:
     """The plan's document with the splits and formats that silence stood for."""
     d, doc = e.deployment, plan_document(e.plan)
     splits = {name: plain(getattr(d, name)) for name in ("tp", "pp", "dp", "ep", "cp")}
-    names = ("attention_weights", "mlp_weights", "expert_weights", "embedding", "kv", "activations")
-    return {**doc, "parallelism": splits, "formats": {name: plain(getattr(d.formats, name)) for name in names}}
+    return {**doc, "parallelism": {**doc["parallelism"], **splits}, "formats": field_document(d.formats)}
 
 
 def system_document(system: System) -> dict[str, Any]:

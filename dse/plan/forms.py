@@ -115,7 +115,7 @@ def _form(table: Mapping[str, Any], obj: str, where: str) -> Form:
     try:
         form = Form(**{known[key]: value for key, value in table.items()})
     except InputError as error:
-        raise InputError(f"{where}.{error.where}", error.message, error.hint) from None
+        raise InputError(f"{where}.{NAMES.get(error.where, error.where)}", error.message, error.hint) from None
     if form.encodes and (form.stored is not None or form.moved is not None):
         raise InputError(f"{where}.bits", "an encoding fixes what is stored and moved", "state bits, or ratios")
     if form.kept_as is not None and form.kept_as not in ANCESTORS.get(obj, ()):

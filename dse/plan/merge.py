@@ -1,7 +1,8 @@
 """A plan plus techniques: partial plans, merged cell by cell.
 
 Forms of one object chain, shares of an engine and micro-batches multiply, overlaps and events follow each other; every
-other cell may be set by one technique only. The base plan's cells are always overridable. A row of `placement`,
+other cell may be set by one technique only. The base plan's cells are always overridable; where it is silent
+about overlaps, what every engine hides comes first. A row of `placement`,
 `engines` or `hit` and a pool are one cell each. The neutral technique is `{}`.
 """
 
@@ -11,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dse.errors import InputError
-from dse.plan.read import FIELDS, not_a_field
+from dse.plan.fields import STREAMING
+from dse.plan.read import FIELDS, field_document, not_a_field
 from dse.plan.vocabulary import LAYER_WEIGHTS, WEIGHT_OBJECTS
 
 Document = Mapping[str, Any]
@@ -27,7 +29,7 @@ def merge(base: Document, *techniques: tuple[str, Document]) -> dict[str, Any]:
 
     Raises InputError where two techniques set one cell, naming both.
     """
-    merged: dict[Path, Any] = dict(_cells(base, "plan"))
+    merged: dict[Path, Any] = {("overlap",): field_document(STREAMING), **dict(_cells(base, "plan"))}
     owner: dict[Path, str] = {}
     for name, partial in techniques:
         for path, value in _cells(partial, name):

@@ -16,11 +16,11 @@ from dse.plan.read import FIELDS
 from dse.plan.technique import NOTHING, Technique
 from dse.studies.bind import used_names
 from dse.studies.knobs import read_knobs, read_unknowns
-from dse.studies.reading import check_expressions, read_claim, read_derived, read_drawing
+from dse.studies.reading import CONFIGURATION, check_expressions, read_claim, read_derived, read_drawing
 from dse.studies.study import Study
 
 FOLDER = "studies/systems"
-PUBLISHED = ("model", "hardware", "engine", "gpus", "device", "traffic", "plan", "unknown", "derived")
+PUBLISHED = (*CONFIGURATION, "unknown", "derived")
 _STUDY = ("kind", "title", "source", "date", "claims", "technique", "knobs", "published", "figures")
 _MOST_CLAIMS = 400
 

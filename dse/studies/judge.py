@@ -15,7 +15,7 @@ from dse.studies.bind import used_names
 from dse.studies.equations import evaluate as evaluate_equation
 from dse.studies.optimum import Array, Axes, Best, best
 from dse.studies.quantities import Quantity, number, quantity
-from dse.studies.run import Bench, Side
+from dse.studies.run import Bench, Side, surroundings
 from dse.studies.sweep import Calibration, Sweep, sweep
 
 POINT = 1e-6
@@ -110,9 +110,13 @@ class _Predicted:
 
 
 def _equation(bench: Bench, claim: s.Claim) -> _Predicted:
-    holder = Side(Technique("equation"), {"arguments": claim.arguments}, claim.where)
+    study, asked = bench.study, {"arguments": claim.arguments}
+    own = s.overlaid(study.published, claim.published)
+    around = bool(used_names(asked) - set(study.free) - set(study.derived))      # model, traffic or machine
+    holder = Side(Technique("equation"), {**own, **asked} if around else asked, claim.where)
     bound = sweep(bench, [holder], claim.set, (), ())
-    found = evaluate_equation(claim.equation, claim.arguments, bound.values, claim.where)
+    symbols = surroundings(own, bound.values, f"{study.file}: published") if around else bound.values
+    found = evaluate_equation(claim.equation, claim.arguments, symbols, claim.where)
     return _Predicted(np.broadcast_to(found, bound.axes.shape), bound.axes, calibrations=tuple(bound.found))
 
 

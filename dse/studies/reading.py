@@ -21,6 +21,8 @@ _CLAIM = ("words", "metric", "quantity", "value", "tolerance", "set", "of", "ove
           "out_of_model", "verdict", "given", "equation", "arguments", "source", "note")
 _DERIVED = ("metric", "times", "set", "side", "published", "solve", "value", "why")
 _DRAWING = ("title", "metric", "of", "over", "set", "side", "against", "published")
+CONFIGURATION = ("model", "hardware", "engine", "gpus", "device", "traffic", "plan")
+"""Keys of a published configuration."""
 _SIDES = ("technique", "against")
 _BETTER = {"": 0, "more": 1, "less": -1}
 Free = Mapping[str, Knob]
@@ -50,8 +52,8 @@ def read_claim(table: object, where: str, free: Free, derived: tuple[str, ...]) 
         r.number("tolerance", 0, 10, 0.03 if kind in s.FRACTIONS else 0.05),
         set=_bound(r, "set", free, derived), of=_of(r, free), over=_names(r, "over", free),
         optimal=_names(r, "optimal", free), side=r.choice("side", _SIDES, "technique"), against=_table(r, "against"),
-        against_set=_bound(r, "against_set", free, derived), against_published=_table(r, "against_published"),
-        published=_table(r, "published"), limits=_limits(r), better=_BETTER[r.choice("better", _BETTER, "")],
+        against_set=_bound(r, "against_set", free, derived), against_published=_overrides(r, "against_published"),
+        published=_overrides(r, "published"), limits=_limits(r), better=_BETTER[r.choice("better", _BETTER, "")],
         margin=r.number("margin", -1, 10, 0.0), bound=_bound_kind(r), joint=_group(r), verdict=verdict,
         given=r.flag("given", False), equation=r.text("equation", ""), arguments=_table(r, "arguments"),
         source=source, note=note)
@@ -107,6 +109,13 @@ def _table(r: Reader, key: str) -> Mapping[str, Any]:
     return raw
 
 
+def _overrides(r: Reader, key: str) -> Mapping[str, Any]:
+    """A table that overrides parts of the published configuration."""
+    table = _table(r, key)
+    known_keys(table, CONFIGURATION, r.where(key))
+    return table
+
+
 def _bound(r: Reader, key: str, free: Free, derived: tuple[str, ...]) -> dict[str, float | str]:
     """A table of values for knobs, unknowns or derived numbers."""
     made = {}
@@ -154,7 +163,7 @@ def read_derived(name: str, raw: object, where: str, free: Free) -> s.Derived:
         raise r.fault("value", f"missing, expected the measured {q.name} that is solved for")
     value = read_value(raw["value"], q.unit, r.where("value")) if axis is not None else 0.0
     return s.Derived(name, where, "", q.name, r.number("times", -1e30, 1e30, 1.0), value, axis,
-                     r.choice("side", _SIDES, "against"), _bound(r, "set", free, ()), _table(r, "published"),
+                     r.choice("side", _SIDES, "against"), _bound(r, "set", free, ()), _overrides(r, "published"),
                      r.text("why", ""))
 
 
@@ -170,7 +179,7 @@ def read_drawing(table: object, where: str, free: Free, derived: tuple[str, ...]
         raise r.fault("over", f"no such other knob or unknown: {show(over)}", nearest(over, free))
     return s.Drawing(r.text("title"), where, name, _of(r, free, needed=True), over,
                      r.choice("side", (*_SIDES, "ratio"), "ratio"), _bound(r, "set", free, derived),
-                     _table(r, "against"), _table(r, "published"))
+                     _table(r, "against"), _overrides(r, "published"))
 
 
 def check_expressions(raw: object, where: str) -> None:

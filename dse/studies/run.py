@@ -24,7 +24,7 @@ from dse.plan.technique import Technique
 from dse.plan.traffic import Traffic
 from dse.studies.bind import SPLITS, bound_plan, machine_figures, resolved, splits, traffic_cells
 from dse.studies.study import Raw, Study
-from dse.studies.symbols import model_symbols, traffic_symbols
+from dse.studies.symbols import Symbols, machine_symbols, model_symbols, traffic_symbols
 
 MOST_POINTS = 1 << 22
 """Settings of one evaluation: more would not fit the memory of a small machine."""
@@ -79,6 +79,20 @@ class Bench:
         plan = plan_from_document(document, side.technique.where or self.study.file)
         with np.errstate(all="ignore"):
             return evaluate(model, system, plan, traffic, open_grid=points > 1)
+
+
+def surroundings(published: Raw, values: Mapping[str, Any], where: str) -> Symbols:
+    """Names of model, traffic and machine, as far as a configuration has them."""
+    names: Symbols = dict(values)
+    if "model" in published:
+        names = {**model_symbols(named_model(published, where)), **names}
+    if published.get("traffic"):
+        names = {**traffic_symbols(read_traffic(published["traffic"], names, f"{where}.traffic")), **names}
+    if "hardware" in published:
+        base = resolved(published.get("plan", {}), names, f"{where}.plan")
+        system = replace(machine(published, names, where), gpus=_devices(published, base, names, where))
+        names = {**machine_symbols(system, splits(base)), **names}
+    return names
 
 
 def named_model(published: Raw, where: str) -> Model:
