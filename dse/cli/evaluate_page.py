@@ -56,8 +56,8 @@ def _header(e: Evaluation, settings: Mapping[str, str], source: traffic.Source |
     rows = [("plan", "; ".join([splits, *_pools_and_drafts(e)])), ("formats", formats_in_words(d)),
             ("traffic", traffic.in_words(e.traffic)), *traffic.remarks([e.traffic], source)]
     if e.plan.placement.uses_host:
-        held = {"host memory": placement_in_words(e.plan.placement), "disk": placement_in_words(e.plan.placement, "disk")}
-        rows += [(name, words) for name, words in held.items() if words]
+        held = (("host memory", "host"), ("disk", "disk"))
+        rows += [(name, words) for name, tier in held if (words := placement_in_words(e.plan.placement, tier))]
     if settings:
         rows.append(("set", ", ".join(f"{path}={value}" for path, value in settings.items())))
     yield show.pairs(rows)

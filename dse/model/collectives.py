@@ -23,10 +23,10 @@ Seconds = tuple[Number, Number]
 
 
 def collective(system: System, name: str, kind: str, ranks: Number, nbytes: Number, span: Number = None,
-               law_name: str = "fastest") -> Span:
+               law_name: str | None = None) -> Span:
     """A collective of `ranks` devices that lie within `span` consecutive ones (None: next to each other).
 
-    law_name: the all-reduce inside a domain; "fastest" of those the fabric allows, one of them, or "none".
+    law_name: the all-reduce inside a domain: one of those the fabric allows, "none", or None for the fastest.
     """
     if kind not in KINDS:
         raise InputError("collective", f"no such kind: {kind!r}", nearest(kind, KINDS))
@@ -94,7 +94,8 @@ def _network(system: System) -> Number:
     return fabric.bandwidth * system.kernels.collectives.network_efficiency / system.node.oversubscription
 
 
-def _inside(system: System, kind: str, ranks: Number, nbytes: Number, law_name: str = "fastest") -> Seconds:
+def _inside(system: System, kind: str, ranks: Number, nbytes: Number,
+            law_name: str | None = None) -> Seconds:
     """The algorithm asked for, or the fastest, within one scale-up domain."""
     fabric, c = system.chip.scale_up, system.kernels.collectives
     bandwidth = _group_bandwidth(fabric, ranks)
@@ -107,7 +108,7 @@ def _inside(system: System, kind: str, ranks: Number, nbytes: Number, law_name: 
     if kind in ("all_gather", "reduce_scatter"):
         return _piped(c.coupling, _sweep(system, ranks, nbytes))
     allowed = dict(_all_reduces(fabric, c, ranks, nbytes, bandwidth))
-    if law_name == "fastest":
+    if law_name is None:
         return _fastest(iter(allowed.values()))
     if law_name not in allowed:
         raise InputError("parallelism.collective", f"{system.chip.name} has no {law_name} all-reduce",

@@ -114,8 +114,8 @@ class Parallelism:
                       high=2**20, whole=True, optional=True)
     ep: Number = cell(1.0, "expert parallelism: routed experts, over tp and dp ranks", low=1, high=65536, whole=True)
     cp: Number = cell(1.0, "context parallelism: tokens of a sequence", low=1, high=4096, whole=True)
-    collective: Any = cell("fastest", "law of the sums over ranks",
-                           choices=("fastest", "ring", "one_shot", "two_shot", "in_switch", "none"), structure=True)
+    collective: Any = cell(None, "law of the sums over ranks; None: the fastest that the fabric allows",
+                           choices=("ring", "one_shot", "two_shot", "in_switch", "none"), optional=True, structure=True)
     engines: Mapping[str, Mapping[str, Number]] = field(default_factory=dict)
     shares: Mapping[str, Number] = field(default_factory=dict)
     tokens_split: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from dse.report.page import assets, data, environment, own_file
 from dse.report.panel import Cell, Table, number
 from dse.report.style import BLUE, GREY, ORANGE, VERMILION, Figure, axis, layout
 from dse.report.words import label, quantity, share, shorten
-from dse.studies import quantities
+from dse.studies import equations, quantities
 from dse.studies.drawings import Drawn, drawn
 from dse.studies.judge import Curve, Outcome
 from dse.studies.reproduce import Joint, Verdicts
@@ -64,7 +64,7 @@ def _panel(v: Verdicts, key: str) -> StudyPanel:
     for number_, (words, figure) in enumerate(_figures(v)):
         name = f"{key}-{number_}"
         figures[name], captions[name] = figure, words
-    tables = tuple(t for t in (_verdicts(v), _unknowns(v), _joints(v), _calibrations(v)) if t.rows)
+    tables = tuple(t for t in (_verdicts(v), _equations(v.study), _unknowns(v), _joints(v), _calibrations(v)) if t.rows)
     return StudyPanel(key, shorten(v.study.title, 120), shorten(v.study.source, _LONGEST), figures, captions, tables)
 
 
@@ -104,6 +104,14 @@ def _span(pair: tuple[float, float], unit: str) -> Cell:
 
 def _range(low: Any, high: Any, unit: str) -> str:
     return quantity(low, unit) if low == high else f"{quantity(low, unit)} to {quantity(high, unit)}"
+
+
+def _equations(study: Study) -> Table:
+    """The registered equations of the file and of its claims, as formulas."""
+    names = dict.fromkeys((*study.equations, *(c.equation for c in study.claims if c.equation)))
+    found = [equations.find(name, study.file) for name in names]
+    return Table("Equations", ("meaning", "formula", "source"), tuple(
+        (Cell(e.meaning), Cell(equations.formula(e)), Cell(shorten(e.source, _LONGEST))) for e in found))
 
 
 def _unknowns(v: Verdicts) -> Table:

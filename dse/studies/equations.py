@@ -54,6 +54,14 @@ def evaluate(name: str, arguments: Mapping[str, Any], symbols: Mapping[str, Any]
     return found
 
 
+def formula(equation: Equation) -> str:
+    """The equation as its own code writes it, traced with symbols."""
+    import sympy
+
+    symbols = [sympy.Symbol(name, positive=True) for name in equation.units]
+    return f"{equation.name} = {sympy.sstr(equation.function(*symbols))}"
+
+
 def _argument(raw: object, unit: str, symbols: Mapping[str, Any], where: str) -> Number:
     if expressions.is_expression(raw):
         return expressions.value(str(raw), symbols, where)

@@ -15,13 +15,15 @@ from dse.errors import InputError, nearest
 from dse.plan.read import FIELDS
 from dse.plan.technique import NOTHING, Technique
 from dse.studies.bind import used_names
+from dse.studies.equations import find as find_equation
 from dse.studies.knobs import read_knobs, read_unknowns
 from dse.studies.reading import CONFIGURATION, check_expressions, read_claim, read_derived, read_drawing
 from dse.studies.study import Study
 
 FOLDER = "studies/systems"
 PUBLISHED = (*CONFIGURATION, "unknown", "derived")
-_STUDY = ("kind", "title", "source", "date", "claims", "technique", "knobs", "published", "figures")
+_STUDY = ("kind", "title", "source", "date", "claims", "technique", "knobs", "published", "figures",
+          "equations")
 _MOST_CLAIMS = 400
 
 
@@ -52,7 +54,9 @@ def load_study(name_or_path: str | Path) -> Study:
         tuple(read_claim(raw, f"{where}: claims[{i}]", free, tuple(derived))
               for i, raw in enumerate(_list(document, "claims", where))),
         {k: v for k, v in published.items() if k not in ("unknown", "derived")}, unknown, derived,
-        tuple(read_drawing(raw, f"{where}: figures[{i}]", free, tuple(derived)) for i, raw in enumerate(drawn)))
+        tuple(read_drawing(raw, f"{where}: figures[{i}]", free, tuple(derived)) for i, raw in enumerate(drawn)),
+        tuple(find_equation(str(name), f"{where}: equations[{i}]").name
+              for i, name in enumerate(_list(document, "equations", where))))
     _check_names(study, document)
     return study
 

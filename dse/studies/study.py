@@ -101,7 +101,9 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A study file, read and checked; `published` stays a table because claims override parts of it."""
+    """A study file, read and checked; `published` stays a table because claims override parts of it. equations: the
+    registered ones that its page prints as formulas.
+    """
 
     name: str
     title: str
@@ -113,6 +115,7 @@ class Study:
     unknown: Mapping[str, Knob]
     derived: Mapping[str, Derived]
     figures: tuple[Drawing, ...] = ()
+    equations: tuple[str, ...] = ()
 
     @property
     def free(self) -> Mapping[str, Knob]:
