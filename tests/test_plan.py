@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse.errors import InputError
-from dse.plan.fields import STREAMING, Batching, Chance, Edge, Parallelism, Placement, Pools, Queueing
+from dse.plan.fields import STREAMING, Batching, Chance, Edge, Parallelism, Placement, Queueing
 from dse.plan.formats import ACTIVATIONS, FORMATS, KV, WEIGHTS, compute_rate, element_bytes
 from dse.plan.forms import Formats
 from dse.plan.plan import FIELDS, Plan, document, plan_from_document, with_setting
+from dse.plan.pools import Pools
 from dse.plan.traffic import Traffic
 
 NO_COUNT = [math.nan, math.inf, -math.inf, -1, 0, 1.5, True, False, "8", "eight", [], [1, 0], [[1], [2, 3]], {}, 1 + 2j,

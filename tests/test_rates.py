@@ -13,8 +13,9 @@ from dse.catalogue.models import load_model
 from dse.catalogue.systems import load_system
 from dse.model.evaluate import PHASES, Evaluation, evaluate
 from dse.model.system import System
-from dse.plan.fields import Batching, Pools
+from dse.plan.fields import Batching
 from dse.plan.plan import Plan
+from dse.plan.pools import Pools
 from dse.plan.traffic import Traffic
 
 BATCH = np.array([1, 2, 4, 8, 16, 32, 64, 128, 256, 512.0])[:, None, None]

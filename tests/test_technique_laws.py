@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dse.catalogue.models import load_model
 from dse.catalogue.settings import with_figures
 from dse.catalogue.systems import load_system
+from dse.errors import InputError
 from dse.model.evaluate import Evaluation, evaluate
 from dse.model.spans import busy
 from dse.plan.merge import merge
@@ -206,3 +207,42 @@ def test_an_event_costs_its_expectation() -> None:
 def test_useful_tokens_of_a_step_shorten_an_answer() -> None:
     two = predicted({"chance": {"yield": {"rate": 2.0}}})
     assert two.metrics["output_tok_s"] > 1.5 * predicted({}).metrics["output_tok_s"]
+
+
+LOAD = Traffic(2048, 256, concurrency=32)
+
+
+def pooled(prefill: dict[str, Any], decode: dict[str, Any], gpus: int) -> Evaluation:
+    plan = plan_from_document({"parallelism": {"tp": 2}, "pools": {
+        "first": {"serves": {"prefill": 1}, **prefill}, "second": {"serves": {"decode": 1}, **decode}}}, "")
+    return evaluate(MODEL, replace(CHIPS["h100_sxm"], gpus=float(gpus)), plan, LOAD)
+
+
+def test_pools_as_partial_plans_are_the_replicas_that_only_prefill() -> None:
+    apart = pooled({"count": 2}, {"count": 2}, 8)
+    plain = evaluate(MODEL, replace(CHIPS["h100_sxm"], gpus=8.0),
+                     plan_from_document({"parallelism": {"tp": 2, "dp": 4}, "pools": {"prefill": 2}}, ""), LOAD)
+    for name in ("ttft_s", "tpot_s", "output_tok_s", "usd_per_mtok", "gpus", "batch"):
+        assert apart.metrics[name] == pytest.approx(plain.metrics[name], rel=1e-12)
+    assert document(plan_from_document(document(apart.plan), "")) == document(apart.plan)
+
+
+def test_each_pool_has_cells_of_its_own() -> None:
+    wide = pooled({"count": 1, "parallelism": {"tp": 4}}, {"count": 2}, 8)
+    even = pooled({"count": 2}, {"count": 2}, 8)
+    assert wide.metrics["prefill_s"] < even.metrics["prefill_s"]
+    assert wide.metrics["decode_step_s"] == pytest.approx(even.metrics["decode_step_s"], rel=0.05)
+
+
+@pytest.mark.parametrize(("pools", "words"), [
+    ({"a": {"serves": {"prefill": 1}}}, "pools: serve prefill, expected one pool for prefill and one for decode"),
+    ({"a": {"serves": {"prefil": 1}}, "b": {"serves": {"decode": 1}}}, "pools.a.serves.prefil: no such phase"),
+    ({"a": {"serves": {"prefill": 0.5}}, "b": {"serves": {"decode": 1}}}, "pools.a.serves.prefill: 0.5 is not 1"),
+    ({"a": {"serves": {"prefill": 1}, "on": "b"}, "b": {"serves": {"decode": 1}}}, "pools.a.on: is not modelled yet"),
+    ({"a": {"serves": {"prefill": 1}, "cuont": 2}, "b": {"serves": {"decode": 1}}}, "did you mean 'count'"),
+    ({"a": {"serves": {"prefill": 1}, "count": 0}, "b": {"serves": {"decode": 1}}}, "pools.a.count: 0 is not"),
+])
+def test_pools_that_cannot_be_are_refused_by_name(pools: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        plan_from_document({"pools": pools}, "")
+    assert words in str(caught.value)

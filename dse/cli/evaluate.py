@@ -24,7 +24,7 @@ from dse.model.document import evaluation_document, plain
 from dse.model.evaluate import Evaluation
 from dse.model.evaluate import evaluate as predict
 from dse.model.system import System
-from dse.plan.plan import Plan, plan_from_document
+from dse.plan.plan import Plan, devices, plan_from_document
 from dse.plan.technique import Technique
 from dse.plan.traffic import Traffic
 
@@ -198,8 +198,7 @@ def _predict(request: Request, choice: Choice) -> tuple[Evaluation, Knobs]:
 
 def _devices(choice: Choice, plan: Plan) -> Any:
     """Devices as asked for, or the product of the splits."""
-    par = plan.parallelism
-    return choice.get("gpus", par.tp * par.pp * par.cp * (1 if par.dp is None else par.dp))
+    return choice["gpus"] if "gpus" in choice else devices(plan)
 
 
 def _techniques(names: Sequence[str], texts: Sequence[str]) -> tuple[tuple[Technique, ...], Mapping[str, str]]:

@@ -53,7 +53,8 @@ def _header(e: Evaluation, settings: Mapping[str, str], source: traffic.Source |
                       if name in ("tp", "dp") or getattr(d, name) != 1)
     place = system.chip.name if system.name == system.chip.name else f"{system.chip.name} of {system.name}"
     yield Text(f"{e.model.name} on {int(d.gpus)} x {place} ({system.engine.name})", style="bold")
-    rows = [("plan", "; ".join([splits, *_pools_and_drafts(e)])), ("formats", formats_in_words(d)),
+    own = [] if e.plan.pools.members else [splits]
+    rows = [("plan", "; ".join([*own, *_pools_and_drafts(e)])), ("formats", formats_in_words(d)),
             ("traffic", traffic.in_words(e.traffic)), *traffic.remarks([e.traffic], source)]
     if e.plan.placement.uses_host:
         held = (("host memory", "host"), ("disk", "disk"))
@@ -65,6 +66,9 @@ def _header(e: Evaluation, settings: Mapping[str, str], source: traffic.Source |
 
 def _pools_and_drafts(e: Evaluation) -> Iterator[str]:
     pool, chance = e.plan.pools.prefill, e.plan.chance
+    for member in e.plan.pools.members.values():
+        d = e.deployment.prefills if member.serves == "prefill" else e.deployment
+        yield f"{int(member.count)} for {member.serves} with tp={int(d.tp)}" + (f" pp={int(d.pp)}" if d.pp != 1 else "")
     if pool is not None:
         rest = int(e.deployment.dp - pool)
         yield f"{int(pool)} replica{'' if pool == 1 else 's'} for prefill, {rest} for decode"
@@ -183,7 +187,7 @@ def _memory_table(parts: Mapping[str, Number], capacity: float) -> Table:
 
 
 def _object(name: str) -> str:
-    return {"kv": "KV", "mlp_weights": "MLP weights"}.get(name, name.replace("_", " "))
+    return {"kv": "KV", "mlp_weights": "MLP weights", "x": "layer inputs"}.get(name, name.replace("_", " "))
 
 
 def _money(e: Evaluation) -> Iterator[tuple[str, str]]:

@@ -61,7 +61,7 @@ def explanation(e: Evaluation) -> Iterator[RenderableType]:
 def laws(e: Evaluation) -> str:
     """How the line is predicted: the engine's policy and the law of the load."""
     policy = e.system.engine.policy if e.plan.batching.policy is None else e.plan.batching.policy
-    how = POLICIES["disaggregated" if e.plan.pools.prefill is not None else policy]
+    how = POLICIES["disaggregated" if e.deployment.prefill_engines is not None else policy]
     return f"Closed forms of continuous batching, no simulation; {how}. {LOADS[e.traffic.load[0]]}"
 
 

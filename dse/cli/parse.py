@@ -14,9 +14,10 @@ from dse.catalogue.files import read_toml
 from dse.catalogue.settings import ROOTS
 from dse.errors import InputError, nearest
 from dse.plan.cells import check_cell, expectation
-from dse.plan.fields import Chance, Parallelism, Pools
+from dse.plan.fields import Chance, Parallelism
 from dse.plan.forms import Formats
 from dse.plan.plan import plan_from_document, with_setting
+from dse.plan.pools import Pools
 from dse.plan.read import FIELDS
 from dse.plan.traffic import Traffic
 from dse.plan.vocabulary import WEIGHT_OBJECTS

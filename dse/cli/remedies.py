@@ -90,7 +90,7 @@ def _fewer_sequences(e: Evaluation) -> Iterator[str]:
 def _more_replicas(e: Evaluation) -> Iterator[str]:
     most = float(e.metrics["saturation_requests_s"] or 0)
     pool, now = e.plan.pools.prefill, float(e.deployment.dp)
-    if most > 0:
+    if most > 0 and e.deployment.prompts is None:
         more = float(e.traffic.rate) / most * (1 + 1e-9)
         dp = math.ceil(more * now) if pool is None else math.ceil(more) * int(now)     # pools grow in proportion
         words = f"{int(dp * e.deployment.gpus / now)} GPUs in all"

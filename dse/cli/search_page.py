@@ -14,8 +14,9 @@ from dse.errors import NothingFeasibleError
 from dse.model.metrics import METRICS
 from dse.search.pareto import spread
 from dse.search.result import evaluation_at
-from dse.search.space import OFFLOADS, SPLITS, Space
+from dse.search.space import SPLITS, Space
 from dse.search.study import Outcome
+from dse.search.variables import OFFLOADS
 
 MOST_ROWS = 20
 REASONS = {"memory": "device memory", "host_memory": "host memory", "rate": "the rate asked for",

@@ -15,7 +15,7 @@ from dse.model.kept import Kept, kept_objects
 from dse.model.system import System
 from dse.plan.formats import usual_activations
 from dse.plan.forms import Formats
-from dse.plan.plan import Plan
+from dse.plan.plan import Plan, devices, specialised, with_parallelism
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Deployment:
     """tp, pp, dp, ep, cp as numbers or arrays; `formats` without gaps; `gpus` = tp pp dp cp devices.
 
     system: with the shares of its engines, memories and links that the plan leaves to the model. kept: how each object
-    is kept.
+    is kept. prompts: the pool that computes prompts where there are two; this one decodes.
     """
 
     model: Model
@@ -36,6 +36,7 @@ class Deployment:
     ep: Number
     cp: Number
     kept: Mapping[str, Kept]
+    prompts: Deployment | None = None
 
     def reshaped(self, name: str) -> Kept | None:
         """How an object is kept, where a plan changes more than the name of its number format or may hide its bytes."""
@@ -50,7 +51,24 @@ class Deployment:
     @property
     def gpus(self) -> Number:
         """Devices of the deployment."""
-        return self.tp * self.pp * self.dp * self.cp
+        own = self.tp * self.pp * self.dp * self.cp
+        return own if self.prompts is None else own + self.prompts.gpus
+
+    @property
+    def prefills(self) -> Deployment:
+        """Where prompts are computed."""
+        return self if self.prompts is None else self.prompts
+
+    @property
+    def prefill_engines(self) -> Number | None:
+        """Engines that only compute prompts; None where every engine does both."""
+        return self.plan.pools.prefill if self.prompts is None else self.prompts.dp
+
+    @property
+    def decode_engines(self) -> Number:
+        """Engines that decode: all, or those outside the prefill pool."""
+        pool = self.plan.pools.prefill
+        return self.dp if pool is None else self.dp - pool
 
     @property
     def expert_ranks(self) -> Number:
@@ -70,6 +88,8 @@ class Deployment:
 
 def deploy(model: Model, system: System, plan: Plan) -> Deployment:
     """Resolve and check; raises InputError for splits that cannot exist."""
+    if plan.pools.members:
+        return _pooled(model, system, plan)
     par = plan.parallelism
     per_replica = par.tp * par.pp * par.cp
     _check_heads(model, par.tp)
@@ -85,6 +105,23 @@ def deploy(model: Model, system: System, plan: Plan) -> Deployment:
                    kept_objects(formats))
     _check_splits(d)
     return d
+
+
+def _pooled(model: Model, system: System, plan: Plan) -> Deployment:
+    """The pool that decodes, with the pool that computes prompts beside it; each is a plan of its own."""
+    made = {}
+    for name, pool in plan.pools.members.items():
+        own = specialised(plan, pool.fields, f"pools.{name}")
+        if own.parallelism.dp is not None:
+            raise InputError(f"pools.{name}.parallelism.dp", "the instances of a pool are its count", "leave dp out")
+        counted = replace(own.parallelism, dp=pool.count)
+        one = with_parallelism(own, counted)
+        made[pool.serves] = deploy(model, replace(system, gpus=devices(one)), one)
+    together = replace(made["decode"], prompts=made["prefill"])
+    if np.any(np.asarray(together.gpus) != system.gpus):
+        raise InputError("pools", f"use {_text(together.gpus)} devices of {_text(system.gpus)}",
+                         "choose counts and splits that use all")
+    return together
 
 
 def _shared(system: System, shares: Mapping[str, Number]) -> System:

@@ -55,8 +55,7 @@ def _step_joules(d: Deployment, traffic: Traffic, s: Served, silicon: Silicon) -
         return work_joules(d, s.step, silicon) / load
     if kind == "rate":
         return work_joules(d, s.step, silicon) / clip(s.batch, 1.0, MOST_PLACES)
-    pool = d.plan.pools.prefill
-    users = maximum(load / (d.dp if pool is None else d.dp - pool), 1.0)
+    users = maximum(load / d.decode_engines, 1.0)
     places = clip(s.slots, 1.0, MOST_PLACES)
     if s.step.kind != "op":
         return work_joules(d, s.step, silicon) / minimum(users, places)

@@ -15,7 +15,7 @@ from dse.equations.num import Number, maximum, minimum, where
 from dse.model.architecture import Model
 from dse.model.deployment import Deployment, deploy
 from dse.model.energy import joules_per_token
-from dse.model.memory import total
+from dse.model.memory import footprint, total
 from dse.model.metrics import METRICS
 from dse.model.money import meter_power, usd_per_device_hour
 from dse.model.moved import moved_silicon
@@ -96,6 +96,9 @@ def _constraints(d: Deployment, traffic: Traffic, served: Served, memory: Mappin
         out["host_memory"] = overfull(total(dict(host)), served.memory.host_capacity)
     if disk:
         out["disk"] = overfull(total(dict(disk)), served.memory.disk_capacity)
+    if d.prompts is not None:
+        held = footprint(d.prompts, traffic.input_tokens, traffic.input_tokens, 1.0)
+        out["prefill_memory"] = overfull(total(held.device(1.0)), held.capacity)
     if served.saturation is not None:
         out["rate"] = traffic.rate / served.saturation - 1
     silicon = moved_silicon(d.system.chip)

@@ -54,7 +54,38 @@ class _Ledger:
 
     def rest(self, number: int) -> Number:
         """Seconds of a part that neither hide nor have lent themselves."""
-        return maximum(self.parts[number].time - self.used.get(number, 0.0), 0.0)
+        time = self.parts[number].time
+        return time if number not in self.used else maximum(time - self.used[number], 0.0)
+
+    def share(self, number: int, window: Number) -> Number:
+        """Seconds of a part that others may hide behind."""
+        time = self.parts[number].time
+        time = time if isinstance(window, (int, float)) and window == 1 else time * window
+        return time if number not in self.used else maximum(time - self.used[number], 0.0)
+
+
+@dataclass(slots=True)
+class _Lending:
+    """Who hides behind whom along one edge: parts and the seconds they lend; and of each subject the seconds hidden,
+    what the window had left for it, and what it had to hide.
+    """
+
+    parts: list[Span]
+    lent: list[Number]
+    subjects: list[tuple[Span, Number, Number, Number]] = field(default_factory=list)
+
+    def credits(self, last: int) -> Iterator[tuple[Span, Number]]:
+        """Seconds charged to each span for every second that subject `last` waits because the window ran out at it: a
+        longer window would hide more, so the hidden seconds are those of the hiding, not of the window.
+        """
+        full: Number = False
+        for _, h, left, rest in self.subjects[:last + 1]:
+            binds = (h >= left) & (h < rest) & np.logical_not(full)
+            full = full | binds
+        for span, h, _, _ in self.subjects[:last + 1]:
+            yield span, h * binds
+        for span, seconds in zip(self.parts, self.lent, strict=True):
+            yield span, -np.asarray(seconds) * binds
 
 
 def overlapped(name: str, parts: Sequence[Span], edges: Sequence[Edge], buffer: Callable[[str], Buffer]) -> Span:
@@ -63,48 +94,65 @@ def overlapped(name: str, parts: Sequence[Span], edges: Sequence[Edge], buffer: 
     buffer: the memory an edge names, asked for only where one does.
     """
     ledger = _Ledger(list(parts))
-    prices = [price for edge in edges for price in _apply(ledger, edge, buffer)]
+    prices = [price for i, edge in enumerate(edges) for price in _apply(ledger, edge, buffer, i == len(edges) - 1)]
     whole = seq(name, *ledger.parts, *prices)
-    if not any(span.gone for part in ledger.parts for span in nodes(part)):
+    if not _contended(ledger):
         return whole
     needed = busy(seq(name, *parts))
     return floored(whole, {resource: needed[resource] for resource in SHARED if resource in needed})
 
 
-def _apply(ledger: _Ledger, edge: Edge, buffer: Callable[[str], Buffer]) -> Iterator[Span]:
-    """Hide what one edge names, leaf by leaf in order; yields the price of doing so."""
+def _contended(ledger: _Ledger) -> bool:
+    """Whether something hides behind parts that need the same resource, so that a floor may bind. What only crosses a
+    link that no other part uses cannot be faster than the link.
+    """
+    moved, rest = set(), set()
+    for part in ledger.parts:
+        used = {name for span in nodes(part) for name, _ in span.resources}
+        if part.kind == "hide":
+            moved |= used
+        else:
+            rest |= used
+            moved |= {name for span in nodes(part) for name, _ in span.gone}
+    return bool(moved & rest & set(SHARED))
+
+
+def _apply(ledger: _Ledger, edge: Edge, buffer: Callable[[str], Buffer], last: bool) -> Iterator[Span]:
+    """Hide what one edge names, leaf by leaf in order; yields the price of doing so. Which parts lent the time matters
+    to edges that follow, so the last one does not work it out.
+    """
     subjects = list(_subjects(ledger.parts, edge))
     hiding = {s.part for s in subjects}
     behind = [i for i, p in enumerate(ledger.parts) if i not in hiding and matches(p.name, edge.behind)]
     if not subjects or not behind:
         return
-    lent = [maximum(ledger.parts[i].time * edge.window - ledger.used.get(i, 0.0), 0.0) for i in behind]
+    lent = [ledger.share(i, edge.window) for i in behind]
     window = added(lent)
+    lending = _Lending([ledger.parts[i] for i in behind], lent)
     taken: Number = 0.0
-    full: Number = False
-    waiting: list[tuple[Span, Number]] = []
     for subject in subjects:
         store = None if edge.buffer is None else buffer(edge.buffer)
         rest, fill = _rest(ledger, subject)
         room = _room(ledger, edge, store, fill)
-        h = hidden(rest, window - taken, room)
+        h = minimum(rest, window - taken) if store is None else hidden(rest, window - taken, room)
         if store is not None:
-            key = edge.buffer, edge.behind
+            key = str(edge.buffer), edge.behind
             ledger.room[key] = ledger.room[key] - h * fill
-        binds = (h >= window - taken) & (h < rest) & np.logical_not(full)
-        full = full | binds
-        waiting.append((_alone(ledger, subject), h))
-        back = tuple((span, seconds * binds) for span, seconds in waiting)
-        front = tuple((ledger.parts[i], -np.asarray(s) * binds) for i, s in zip(behind, lent, strict=True))
-        _take(ledger, subject, h, store, (*back, *front))
+        lending.subjects.append((_alone(ledger, subject), h, window - taken, rest))
+        _take(ledger, subject, h, store, lending)
         taken = taken + h
-    left = taken
-    for i, most in zip(behind, lent, strict=True):
-        gives = minimum(left, most)
-        ledger.used[i] = ledger.used.get(i, 0.0) + gives
-        left = left - gives
+    if not last:
+        _lend(ledger, behind, lent, taken)
     if not (_nothing(edge.cost) and _nothing(edge.slow)):
         yield op("overlap", {"latency": edge.cost * (taken > 0) + edge.slow * taken})
+
+
+def _lend(ledger: _Ledger, behind: Sequence[int], lent: Sequence[Number], taken: Number) -> None:
+    """Note which parts lent the time taken, the first ones first."""
+    for i, most in zip(behind, lent, strict=True):
+        gives = minimum(taken, most)
+        ledger.used[i] = ledger.used.get(i, 0.0) + gives
+        taken = taken - gives
 
 
 def _subjects(parts: Sequence[Span], edge: Edge) -> Iterator[_Subject]:
@@ -144,23 +192,24 @@ def _alone(ledger: _Ledger, subject: _Subject) -> Span:
     return op(leaf.name, {leaf.pieces[subject.piece].resource: 1.0})
 
 
-def _take(ledger: _Ledger, subject: _Subject, h: Number, store: Buffer | None,
-          credits: Sequence[tuple[Span, Number]]) -> None:
-    """Replace the part by what is left of it; `credits` say whose seconds wait where the window binds."""
-    part = ledger.parts[subject.part]
+def _take(ledger: _Ledger, subject: _Subject, h: Number, store: Buffer | None, lending: _Lending) -> None:
+    """Replace the part by what is left of it; `lending` says whose seconds wait where the window binds."""
+    part, last = ledger.parts[subject.part], len(lending.subjects) - 1
     if subject.piece < 0:
-        ledger.parts[subject.part] = hide(part, h, tuple(("", span, s) for span, s in credits))
+        ledger.parts[subject.part] = hide(part, h, lambda: [("", span, s) for span, s in lending.credits(last)])
         return
     leaf = _at(part, subject.path)
     piece = leaf.pieces[subject.piece]
-    instead: dict[str, Number] = {}
-    made: tuple[Credit, ...] = tuple((piece.resource, span, s) for span, s in credits)
-    if store is not None:
-        again = piece.nbytes / maximum(piece.seconds, 1e-300) / store.rate
-        instead[store.resource] = h * again
-        # The bytes in the buffer grow with the window that fetched them, and so does reading them there.
-        made += tuple((store.resource, span, -s * again) for span, s in credits)
-    changed = relieve(leaf, piece.resource, h, instead, made)
+    fill = piece.nbytes / maximum(piece.seconds, 1e-300)
+    instead = {} if store is None else {store.resource: h * fill / store.rate}
+
+    def credits() -> Iterator[Credit]:
+        for span, seconds in lending.credits(last):
+            yield piece.resource, span, seconds
+            if store is not None:   # bytes in the buffer grow with the window that fetched them, as does reading them
+                yield store.resource, span, -seconds * fill / store.rate
+
+    changed = relieve(leaf, piece.resource, h, instead, credits)
     kept = replace(piece, seconds=piece.seconds - h,
                    nbytes=piece.nbytes * (1 - h / maximum(piece.seconds, 1e-300)))
     pieces = tuple(kept if i == subject.piece else p for i, p in enumerate(leaf.pieces))

@@ -88,10 +88,10 @@ def fitted(d: Deployment, requests: Requests, prompt: Span, batch: Number) -> Fi
     slope = maximum(step.time - decode_step(d, requests, FEW * batch).time, 0.0) / (batch * (1 - FEW))
     base = step.time - slope * batch
     policy = d.system.engine.policy if d.plan.batching.policy is None else d.plan.batching.policy
-    if policy == "mixed" and d.plan.pools.prefill is None:
+    if policy == "mixed" and d.prefill_engines is None:
         return Fitted(Phases(base, slope, base, _mixed_work(d, requests, base, slope, batch)), step)
-    work = _prompt_work(d, requests, prompt, batch)
-    return Fitted(Phases(base, slope, maximum(prompt.time - work, 0.0), work / d.pp), step)
+    work = _prompt_work(d.prefills, requests, prompt, batch)
+    return Fitted(Phases(base, slope, maximum(prompt.time - work, 0.0), work / d.prefills.pp), step)
 
 
 def _mixed_work(d: Deployment, requests: Requests, base: Number, slope: Number, batch: Number) -> Number:

@@ -53,7 +53,8 @@ def serve(d: Deployment, traffic: Traffic, open_grid: bool = False) -> Served:
     """The answer for the traffic's kind of load; `open_grid`: see `evaluate`."""
     kind, _ = traffic.load
     requests = requests_of(d, traffic)
-    prompt = prefill(d, requests.new, d.plan.batching.prompts, requests.prompt - requests.new, 1 + requests.prompt_cv2)
+    past, uneven = requests.prompt - requests.new, 1 + requests.prompt_cv2
+    prompt = prefill(d.prefills, requests.new, d.prefills.plan.batching.prompts, past, uneven)
     _, tokens = chunking(d, requests.new, 0.0)
     memory = footprint(d, requests.context, tokens, 1.0)
     law: Any = {"batch": _batch, "concurrency": _closed, "rate": _open}[kind]
@@ -69,7 +70,7 @@ def _per_token(stay: Number, traffic: Traffic) -> Number:
 def _batch(d: Deployment, traffic: Traffic, requests: Requests, prompt: Span, memory: Footprint,
            open_grid: bool) -> Served:
     """B sequences always decoding: every finished one is replaced, and its prompt stops the others."""
-    if d.plan.pools.prefill is not None:
+    if d.prefill_engines is not None:
         raise InputError("pools.prefill", "a fixed batch has no pools", "give a concurrency or a rate")
     batch = traffic.batch
     step = decode_step(d, requests, batch)
@@ -83,7 +84,7 @@ def _batch(d: Deployment, traffic: Traffic, requests: Requests, prompt: Span, me
 def _closed(d: Deployment, traffic: Traffic, requests: Requests, prompt: Span, memory: Footprint,
             open_grid: bool) -> Served:
     """Users who ask again when answered; those who find no place wait for one."""
-    engines = _decode_engines(d)
+    engines = d.decode_engines
     users = maximum(traffic.concurrency / engines, 1.0)
     places = clip(memory.slots, 1.0, MOST_PLACES)
     f = _fitted_on_grid(d, requests, prompt, users, places) if open_grid else fitted(
@@ -107,7 +108,7 @@ def _open(d: Deployment, traffic: Traffic, requests: Requests, prompt: Span, mem
     streams = 1.0 if split else d.dp
     rate, cv2 = traffic.rate / streams, 1 + (traffic.arrival_cv2 - 1) / streams
     alone = fitted(d, requests, prompt, 1.0)
-    first = clip(traffic.rate / _decode_engines(d) * requests.steps * alone.step.time, 1.0, places)
+    first = clip(traffic.rate / d.decode_engines * requests.steps * alone.step.time, 1.0, places)
     loop = open_loop(fitted(d, requests, prompt, first).phases, requests, batching, rate, cv2)
     f = fitted(d, requests, prompt, clip(loop.batch, 1.0, places))
     loop = open_loop(f.phases, requests, batching, rate, cv2)
@@ -121,8 +122,12 @@ def _open(d: Deployment, traffic: Traffic, requests: Requests, prompt: Span, mem
 
 def _served(d: Deployment, traffic: Traffic, memory: Footprint, prompt: Span, f: Fitted, ttft: Number, stay: Number,
             batch: Number, rate: Number) -> Served:
-    pools = d.plan.pools
-    share = minimum(rate / d.dp * f.phases.work, 1.0) if pools.prefill is None else pools.prefill / d.dp
+    if d.prompts is not None:
+        share = d.prompts.gpus / d.gpus
+    elif d.prefill_engines is None:
+        share = minimum(rate / d.dp * f.phases.work, 1.0)
+    else:
+        share = d.prefill_engines / d.dp
     return Served(_scalar(batch), memory.slots, memory, prompt, f.step, f.phases.work, _scalar(ttft),
                   _per_token(stay, traffic), _scalar(ttft + stay), _scalar(rate), share)
 
@@ -132,17 +137,12 @@ def request_overhead(d: Deployment, traffic: Traffic) -> Number:
     return d.system.engine.request + d.system.engine.request_token * traffic.input_tokens
 
 
-def _decode_engines(d: Deployment) -> Number:
-    """Replicas that decode: all, or those outside the prefill pool."""
-    return d.dp if d.plan.pools.prefill is None else d.dp - d.plan.pools.prefill
-
-
 def _batching(d: Deployment, places: Number, requests: Requests) -> Batching:
     """How the engine batches; pools of their own hand a prompt's cache over the links between them."""
-    pools, budget = d.plan.pools, prompt_budget(d)
-    if pools.prefill is not None:
+    budget = prompt_budget(d)
+    if d.prefill_engines is not None:
         handed = collective(d.system, "transfer", "p2p", 2.0, sequence_bytes(d, requests.prompt), d.gpus).time
-        return Batching("disaggregated", budget, places, pools.prefill, _decode_engines(d), handed)
+        return Batching("disaggregated", budget, places, d.prefill_engines, d.decode_engines, handed)
     policy = d.system.engine.policy if d.plan.batching.policy is None else d.plan.batching.policy
     return Batching(policy, budget, places)
 

@@ -12,7 +12,7 @@ p-norm charges t (t_i/t)^p, the share of a resource is the elasticity of the tot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from math import inf
@@ -39,6 +39,8 @@ class Piece:
 Credit = tuple[str, "Span", Number]
 """Where seconds hide behind a window that binds: a resource of the op that waits, a span, and the signed seconds by
 which the span's charges change for each second that the op waits for that resource."""
+Credits = Callable[[], Iterable[Credit]]
+"""Credits are only wanted where charges are: they are worked out then."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)     # arrays have no one truth value: a span equals itself
@@ -60,7 +62,7 @@ class Span:
     nbytes: Number = 0.0
     pieces: tuple[Piece, ...] = ()
     gone: tuple[tuple[str, Number], ...] = ()
-    credits: tuple[Credit, ...] = ()
+    credits: tuple[Credits, ...] = ()
 
 
 def op(name: str, resources: Mapping[str, Number], norm: float = inf, flops: Number = 0.0,
@@ -96,9 +98,9 @@ def times(count: Number, part: Span) -> Span:
     return Span(part.name, "times", count * part.time, (part,), count=count)
 
 
-def hide(part: Span, seconds: Number, credits: tuple[Credit, ...] = ()) -> Span:
+def hide(part: Span, seconds: Number, credits: Credits = tuple) -> Span:
     """What is left of `part` when `seconds` of it run during something else."""
-    return Span(part.name, "hide", part.time - seconds, (part,), gone=(("", seconds),), credits=credits)
+    return Span(part.name, "hide", part.time - seconds, (part,), gone=(("", seconds),), credits=(credits,))
 
 
 def floored(part: Span, resources: Mapping[str, Number]) -> Span:
@@ -108,14 +110,14 @@ def floored(part: Span, resources: Mapping[str, Number]) -> Span:
 
 
 def relieve(span: Span, resource: str, seconds: Number, instead: Mapping[str, Number],
-            credits: tuple[Credit, ...] = ()) -> Span:
+            credits: Credits = tuple) -> Span:
     """An op without `seconds` of its time on a resource, and with those of `instead` in their place."""
     busy = dict(span.resources)
     busy[resource] = np.maximum(busy.get(resource, 0.0) - seconds, 0.0)
     for other, added in instead.items():
         busy[other] = busy.get(other, 0.0) + added
     made = op(span.name, busy, span.norm, span.flops, span.nbytes, span.pieces)
-    return replace(made, gone=(*span.gone, (resource, seconds)), credits=(*span.credits, *credits))
+    return replace(made, gone=(*span.gone, (resource, seconds)), credits=(*span.credits, credits))
 
 
 def pipeline(name: str, fill: Span, slowest: Span, items: Number) -> Span:
@@ -147,7 +149,7 @@ def attribute(span: Span, weight: Number = 1.0, charges: Charges | None = None) 
     if span.kind == "floor":
         for key, seconds in _floor_charges(span):
             charges[key] = charges.get(key, 0.0) + weight * seconds
-    for resource, other, seconds in span.credits:
+    for resource, other, seconds in (credit for credits in span.credits for credit in credits()):
         moved = weight * _marginal(span, resource) * seconds / np.maximum(other.time, 1e-300)
         attribute(other, moved, charges)
     return charges

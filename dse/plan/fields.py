@@ -3,7 +3,7 @@
     formats      in what form is each object kept?                        (forms.py)
     placement    which memory holds which fraction of it?
     parallelism  which device or engine runs which share of each operation?
-    pools        which pool serves which phase?
+    pools        which pool serves which phase?                           (pools.py)
     batching     what goes into one iteration?
     overlap      what hides behind what, and how much at most?
     chance       what happens only sometimes?
@@ -152,17 +152,6 @@ def _engines(op: str, row: object) -> dict[str, Number]:
 def _shared(name: str) -> str:
     return check_name(name, ("compute", "sum", "hbm", "host", *OPS), f"parallelism.shares.{name}",
                       "operation, memory or engine")
-
-
-@dataclass(frozen=True, slots=True)
-class Pools:
-    """Which replicas serve which phase: all serve both, or `prefill` of the dp replicas compute prompts only."""
-
-    prefill: Number = cell(None, "replicas that only prefill; the others only decode; None: no pools", low=1,
-                           high=2**20, whole=True, optional=True)
-
-    def __post_init__(self) -> None:
-        check_cells(self, "pools")
 
 
 @dataclass(frozen=True, slots=True)

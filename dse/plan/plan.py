@@ -9,8 +9,10 @@ from typing import Any
 from dse.equations.num import Number
 from dse.errors import InputError, nearest
 from dse.plan.cells import known_keys
-from dse.plan.fields import STREAMING, Batching, Chance, Edge, Parallelism, Placement, Pools, Queueing
+from dse.plan.fields import STREAMING, Batching, Chance, Edge, Parallelism, Placement, Queueing
 from dse.plan.forms import Formats
+from dse.plan.merge import merge
+from dse.plan.pools import Pools
 from dse.plan.read import FIELDS, field_document, read_field
 from dse.plan.vocabulary import LAYER_WEIGHTS, WEIGHT_OBJECTS
 
@@ -86,6 +88,27 @@ def plan_from_document(document: Mapping[str, Any], where: str) -> Plan:
 def document(plan: Fields) -> dict[str, Any]:
     """The plan as nested plain values: what a file or a result stores, and `plan_from_document` reads back."""
     return {name: field_document(getattr(plan, name)) for name in FIELDS}
+
+
+def specialised(plan: Plan, own: Mapping[str, Any], where: str) -> Plan:
+    """The plan as one pool sees it: without pools, and with the pool's own cells."""
+    shared = {name: table for name, table in document(plan).items() if name != "pools"}
+    return plan_from_document(merge(shared, (where, own)), where)
+
+
+def with_parallelism(plan: Plan, parallelism: Parallelism) -> Plan:
+    """The plan with other splits."""
+    held = {name: getattr(plan, name) for name in FIELDS}
+    return Plan(**{**held, "parallelism": parallelism})
+
+
+def devices(plan: Plan) -> Number:
+    """Devices of the plan: the product of its splits, or the sum over its pools."""
+    if not plan.pools.members:
+        par = plan.parallelism
+        return par.tp * par.pp * par.cp * (1.0 if par.dp is None else par.dp)
+    return sum(pool.count * devices(specialised(plan, pool.fields, f"pools.{name}"))
+               for name, pool in plan.pools.members.items())
 
 
 def with_setting(doc: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

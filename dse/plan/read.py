@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -10,13 +10,14 @@ import numpy as np
 
 from dse.errors import InputError, nearest
 from dse.plan.cells import known_keys
-from dse.plan.fields import Batching, Chance, Edge, Event, Parallelism, Placement, Pools, Queueing
+from dse.plan.fields import Batching, Chance, Edge, Event, Parallelism, Placement, Queueing
 from dse.plan.forms import Formats, formats_document, read_formats
 from dse.plan.laws import HITS, YIELDS, Law, read_law
+from dse.plan.pools import Pools, pools_document, read_pools
 from dse.plan.vocabulary import PLACED, check_name, check_pattern
 
 FIELDS = ("formats", "placement", "parallelism", "pools", "batching", "overlap", "chance", "queueing")
-_HOLDERS = {"parallelism": Parallelism, "pools": Pools, "batching": Batching, "queueing": Queueing}
+_HOLDERS = {"parallelism": Parallelism, "batching": Batching, "queueing": Queueing}
 _TOKENS = {"low": 1.0, "high": 1e6, "whole": False, "choices": (), "optional": False}
 _RENAMED = {"hits": "hit", "yields": "yield"}
 
@@ -27,12 +28,8 @@ def read_field(name: str, table: Any) -> Any:
         return _edges(table)
     if not isinstance(table, Mapping):
         raise InputError(name, "expected a table of keys")
-    if name == "placement":
-        return Placement(table)
-    if name == "formats":
-        return read_formats(table)
-    if name == "chance":
-        return _chance(table)
+    if name in _READERS:
+        return _READERS[name](table)
     kind = _HOLDERS[name]
     known_keys(table, tuple(f.name for f in fields(kind)), name)
     return kind(**table)
@@ -92,10 +89,15 @@ def _patterns(value: Any, where: str) -> tuple[str, ...]:
     return tuple(check_pattern(name, where) for name in names)
 
 
+_READERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {"placement": Placement, "formats": read_formats, "chance": _chance, "pools": read_pools}
+
+
 def field_document(value: Any) -> Any:
     """One field as nested plain values: what a file or a result stores, and `read_field` reads back."""
     if isinstance(value, Formats):
         return _plain(formats_document(value))
+    if isinstance(value, Pools):
+        return _plain(pools_document(value))
     if isinstance(value, Placement):
         return {name: {tier: _plain(v) for tier, v in row.items()} for name, row in value.rows.items()}
     return _plain(value)

@@ -18,10 +18,13 @@ from dse.model.evaluate import Evaluation, evaluate
 from dse.model.metrics import METRICS
 from dse.search.pareto import Points, joined, nondominated, spread
 from dse.search.space import SPLITS, Space
+from dse.search.variant import NEUTRAL, Variant, names_of_knobs, own_values
 
 BYTES_PER_PLAN, BYTES_PER_LOAD = 640, 6144
 """Measured peaks of temporary arrays, rounded up: of each plan, and of each (split, load, format) with its spans."""
 MEMORY = 512 << 20
+LIMITS = {"ttft_ms": "ttft_s", "tpot_ms": "tpot_s", "ttft_p90_ms": "ttft_p90_s", "tpot_p90_ms": "tpot_p90_s"}
+"""Limits that a search takes, in ms, and the metrics that they bound."""
 BLOCK = 1 << 17
 """Most plans of a block whatever the memory: arrays that stay in the processor's cache are faster."""
 SHOWN = ("usd_per_mtok", "ttft_s", "tpot_s", "output_tok_s", "output_tok_s_per_gpu", "joule_per_token", "batch",
@@ -73,11 +76,16 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of the grid: which entries of each axis, and what was found for them. Axes: split, load, kv, free..."""
+    """A part of the grid: which entries of each axis, and what was found for them. Axes: split, load, kv, varying...
+
+    values: of the variables of its variant, numbers or whole axes, in the order of the axes.
+    """
 
     weights: int
     cut: tuple[np.ndarray, ...]
     evaluation: Evaluation
+    values: Mapping[str, Number]
+    variant: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -90,19 +98,37 @@ class Block:
 
 
 def names_of(space: Space, aim: Aim) -> tuple[str, ...]:
-    """Columns of a table of points."""
-    return (*SPLITS, "gpus", space.load, "weights", "kv", *(v.name for v in space.free),
+    """Columns of a table of points: those of the techniques only where there are any."""
+    return (*SPLITS, "gpus", space.load, "weights", "kv", *varied_names(space),
             *(m for m in aim.metrics if m != "gpus"))
 
 
+def varied_names(space: Space) -> tuple[str, ...]:
+    """Columns of variables, and of the variant and its knobs where there is more than the base plan."""
+    several = () if space.variants == (NEUTRAL,) else ("technique",)
+    words = {name for v in space.variants for name in v.words}
+    return (*several, *(v.name for v in space.varied),
+            *(name for name in names_of_knobs(space.variants) if name not in words))
+
+
 def evaluate_grid(space: Space, values: Mapping[str, Number], memory: float = MEMORY) -> Iterator[Block]:
-    """Blocks of the grid; a free variable that is an array is an axis of its own."""
-    varying = {name: np.asarray(v, dtype=float) for name, v in values.items() if np.ndim(v)}
-    lengths = (len(space.splits), len(space.loads), len(space.kv), *(len(v) for v in varying.values()))
-    for number, weights in enumerate(space.weights):
-        for cut in cuts(lengths, min(memory / (BYTES_PER_PLAN + BYTES_PER_LOAD / prod(lengths[3:])), BLOCK)):
-            part = {**values, **{n: v[c] for (n, v), c in zip(varying.items(), cut[3:], strict=True)}}
-            yield Block(number, cut, _evaluate_block(space, weights, cut, part))
+    """Blocks of the grid, a variant after the other; a variable that is an array is an axis of its own."""
+    for number, variant in enumerate(space.variants):
+        own = own_values(variant, space.listed, values)
+        for weights in space.formats_of(variant, "weights"):
+            yield from _blocks(space, number, weights, own, memory)
+
+
+def _blocks(space: Space, number: int, weights: int, own: Mapping[str, Number], memory: float) -> Iterator[Block]:
+    """The part of the grid with one variant and one format of the weights."""
+    variant, rows = space.variants[number], space.rows_of(number)
+    varying = {name: np.asarray(v, dtype=float) for name, v in own.items() if np.ndim(v)}
+    lengths = (len(rows), len(space.loads), len(space.formats_of(variant, "kv")), *map(len, varying.values()))
+    for cut in cuts(lengths, min(memory / (BYTES_PER_PLAN + BYTES_PER_LOAD / prod(lengths[3:])), BLOCK)):
+        part = {**own, **{n: v[c] for (n, v), c in zip(varying.items(), cut[3:], strict=True)}}
+        places = (rows[cut[0]], *cut[1:])
+        made = _evaluate_block(space, variant, space.weights[weights], places, part)
+        yield Block(weights, places, made, own, number)
 
 
 def cuts(lengths: Sequence[int], most: float) -> Iterator[tuple[np.ndarray, ...]]:
@@ -115,7 +141,7 @@ def cuts(lengths: Sequence[int], most: float) -> Iterator[tuple[np.ndarray, ...]
     yield from product(*pieces)
 
 
-def _evaluate_block(space: Space, weights: str | None, cut: tuple[np.ndarray, ...],
+def _evaluate_block(space: Space, variant: Variant, weights: str | None, cut: tuple[np.ndarray, ...],
                     values: Mapping[str, Number]) -> Evaluation:
     """One call of `evaluate`, each axis along its own dimension."""
     axes = len(cut)
@@ -128,9 +154,10 @@ def _evaluate_block(space: Space, weights: str | None, cut: tuple[np.ndarray, ..
     varying = iter(range(3, axes))
     at = {name: along(next(varying), np.asarray(v)) if np.ndim(v) else v for name, v in values.items()}
     gpus = split["tp"] * split["pp"] * split["dp"] * split["cp"]
+    traffic, system = space.traffic_at(along(1, space.loads[cut[1]])), space.system_at(at, gpus)
     with np.errstate(all="ignore"):      # what has no finite value is rejected as such
-        return evaluate(space.model, space.system_at(at, gpus), space.plan_at(split, weights, kv, at),
-                        space.traffic_at(along(1, space.loads[cut[1]])), open_grid=True)
+        plan = space.bound_at(variant, split, weights, kv, at, traffic, system)
+        return evaluate(space.model, system, plan, traffic, open_grid=True)
 
 
 def _kv_name(space: Space, index: int) -> str:
@@ -144,7 +171,7 @@ def search_grid(space: Space, aim: Aim, values: Mapping[str, Number], memory: fl
 
     progress: told after each block how many plans of how many are done.
     """
-    total = space.size * prod(np.size(v) for v in values.values())      # plans
+    total = space.count(values)
     fronts, samples = [], []
     rejected: dict[str, int] = {}
     considered = feasible = 0
@@ -158,12 +185,12 @@ def search_grid(space: Space, aim: Aim, values: Mapping[str, Number], memory: fl
             rejected[name] = rejected.get(name, 0) + count
         wanted = np.column_stack([block.flat(block.evaluation.metrics[m])[good] for m in aim.objectives])
         best = nondominated(wanted, aim.better)
-        fronts.append(_points(space, aim, values, block, good[best]))
+        fronts.append(_points(space, aim, block, good[best]))
         quota = -(-sample * prod(block.shape) // total)
         others = np.delete(good, best)
-        samples.append(_points(space, aim, values, block, others[spread(len(others), quota)] if quota else others[:0]))
+        samples.append(_points(space, aim, block, others[spread(len(others), quota)] if quota else others[:0]))
         if not feasible:
-            miss = _nearer(miss, _nearest_miss(space, aim, values, block, checks))
+            miss = _nearer(miss, _nearest_miss(space, aim, block, checks))
     candidates = joined(fronts)
     kept = candidates.take(nondominated(candidates.columns(aim.objectives), aim.better))
     return Found(considered, feasible, rejected, kept, joined(samples), None if feasible else miss)
@@ -192,29 +219,32 @@ def _sift(checks: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]
     return np.flatnonzero(alive), failed
 
 
-def _nearest_miss(space: Space, aim: Aim, values: Mapping[str, Number], block: Block,
-                  checks: Mapping[str, np.ndarray]) -> Miss:
+def _nearest_miss(space: Space, aim: Aim, block: Block, checks: Mapping[str, np.ndarray]) -> Miss:
     table = np.nan_to_num(np.stack(list(checks.values())), nan=inf)
     worst = table.max(axis=0)
     index = int(worst.argmin())
     name = list(checks)[int(table[:, index].argmax())]
-    return Miss(float(worst[index]), name, _points(space, aim, values, block, np.array([index])))
+    return Miss(float(worst[index]), name, _points(space, aim, block, np.array([index])))
 
 
 def _nearer(one: Miss | None, other: Miss) -> Miss:
     return other if one is None or other.excess < one.excess else one
 
 
-def _points(space: Space, aim: Aim, values: Mapping[str, Number], block: Block, index: np.ndarray) -> Points:
-    """Plans of a block, by flat index, as rows."""
+def _points(space: Space, aim: Aim, block: Block, index: np.ndarray) -> Points:
+    """Plans of a block, by flat index, as rows; nan for a variable or format that the variant does not leave open."""
     places = np.unravel_index(index, block.shape)
     at = [cut[place] for cut, place in zip(block.cut, places, strict=True)]
     split = space.splits[at[0]]
-    free, varying = [], iter(at[3:])
-    for v in space.free:
-        value = np.asarray(values[v.name], dtype=float)
-        free.append(value[next(varying)] if value.ndim else np.full(len(index), float(value)))
+    own, varying = {"technique": np.full(len(index), float(block.variant))}, iter(at[3:])
+    for name, given in block.values.items():
+        value = np.asarray(given, dtype=float)
+        own[name] = value[next(varying)] if value.ndim else np.full(len(index), float(value))
+    missing, sets = np.full(len(index), np.nan), space.variants[block.variant].sets
+    formats = [missing if name in sets else place for name, place in
+               (("weights", np.full(len(index), block.weights)), ("kv", at[2]))]
     gpus = split[:, :3].prod(axis=1) * split[:, 4]
     metrics = [block.flat(block.evaluation.metrics[m])[index] for m in aim.metrics if m != "gpus"]
-    columns = [*split.T, gpus, space.loads[at[1]], np.full(len(index), block.weights), at[2], *free, *metrics]
+    variables = [own.get(name, missing) for name in varied_names(space)]
+    columns = [*split.T, gpus, space.loads[at[1]], *formats, *variables, *metrics]
     return Points(names_of(space, aim), np.column_stack([np.asarray(c, dtype=float) for c in columns]))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dse.search.grid import Aim, search_grid
-from dse.search.space import Free, Space
+from dse.search.space import Space
+from dse.search.variables import Free
 
 STEPS = (33, 17, 9, 5)
 """Values of each free variable in the first outer grid: the most that is affordable."""
@@ -37,7 +38,7 @@ NOT_MEASURED = Regret(None, "regret: not measured")
 
 def measure(space: Space, aim: Aim, found: float, memory: float) -> Regret:
     """The regret of the best `found` value of the first objective."""
-    if not space.free:
+    if not space.sampled:
         return Regret(0.0, "regret: 0 %, every plan was evaluated")
     steps = _first_steps(space)
     best = None if steps is None else _refined(space, Aim(aim.objectives[:1], aim.limits), steps, memory)
@@ -45,7 +46,7 @@ def measure(space: Space, aim: Aim, found: float, memory: float) -> Regret:
         return NOT_MEASURED
     value = (found / best if aim.better[0] < 0 else best / found) - 1
     return Regret(value, f"regret: {_percent(value)} on {aim.objectives[0]}, against a grid of {steps} values each of "
-                  f"{', '.join(v.name for v in space.free)}, refined around its best")
+                  f"{', '.join(v.name for v in space.sampled)}, refined around its best")
 
 
 def _budget(space: Space) -> float:
@@ -54,15 +55,16 @@ def _budget(space: Space) -> float:
 
 def _first_steps(space: Space) -> int | None:
     """Values of each variable in the first grid; None where even the coarsest leaves nothing to refine it."""
-    return next((n for n in STEPS if space.size * n ** len(space.free) <= _budget(space) / 4), None)
+    return next((n for n in STEPS if space.count({v.name: v.steps(n) for v in space.sampled}) <= _budget(space) / 4),
+                None)
 
 
 def _refined(space: Space, aim: Aim, steps: int, memory: float) -> float | None:
     """The best of the outer grid once halving its steps no longer moves it; None where that costs too much."""
-    axes = {v.name: v.steps(steps) for v in space.free}
+    axes = {v.name: v.steps(steps) for v in space.sampled}
     room, calm = _budget(space), 0
     before: float | None = None
-    while (room := room - space.size * np.prod([len(a) for a in axes.values()])) >= 0:
+    while (room := room - space.count(axes)) >= 0:
         front = search_grid(space, aim, axes, memory).front
         if not len(front):
             return None
@@ -73,17 +75,20 @@ def _refined(space: Space, aim: Aim, steps: int, memory: float) -> float | None:
         if calm == CALM:
             return best
         before = best
-        axes = {v.name: _window(v, axes[v.name], float(front.column(v.name)[0])) for v in space.free}
+        axes = {v.name: _window(v, axes[v.name], float(front.column(v.name)[0])) for v in space.sampled}
     return None
 
 
 def _window(variable: Free, axis: np.ndarray, best: float) -> np.ndarray:
-    """Values around the best at half the step."""
+    """Values around the best at half the step; the same again where the best lacks the variable, or it has no step."""
+    if np.isnan(best) or len(axis) < 2:
+        return axis
     scaled = np.log(axis) if variable.log else axis
     # two values of the axis may be one but for a rounding, where a bound cut it
     half, centre = np.diff(scaled).max() / 2, np.log(best) if variable.log else best
     values = centre + half * np.arange(-2 * AROUND, 2 * AROUND + 1)
-    inside: np.ndarray = np.unique(np.clip(np.exp(values) if variable.log else values, variable.low, variable.high))
+    values = np.exp(values) if variable.log else values
+    inside: np.ndarray = np.unique(np.clip(np.round(values) if variable.whole else values, variable.low, variable.high))
     return inside
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,10 @@ from dse.model.evaluate import Evaluation, evaluate
 from dse.model.moved import no_silicon
 from dse.search.grid import Aim
 from dse.search.pareto import Points
-from dse.search.space import CHIP_VARIABLES, SPLITS, Space
+from dse.search.space import SPLITS, Space
 from dse.search.study import Outcome, Settings
+from dse.search.variables import CHIP_VARIABLES
+from dse.search.variant import NEUTRAL, Variant, names_of_knobs
 
 SCHEMA = "dse.result/1"
 MOST_DETAILED = 300
@@ -24,6 +26,8 @@ MOST_DETAILED = 300
 SWEPT = ("ttft_s", "tpot_s", "e2e_s", "output_tok_s", "output_tok_s_per_gpu", "requests_s", "batch", "usd_per_mtok",
          "usd_per_hour", "joule_per_token")
 LAST_SWEPT = 4096
+BY_TECHNIQUE = "set by the technique"
+"""What stands for a number format that a technique sets itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,29 @@ class Request:
 
 def evaluation_at(space: Space, points: Points, row: int) -> Evaluation:
     """One point of a table, evaluated on its own."""
-    at = dict(zip(points.names, points.rows[row].tolist(), strict=True))
-    values = {v.name: at[v.name] for v in space.free}
-    plan = space.plan_at({name: at[name] for name in SPLITS}, space.weights[int(at["weights"])],
-                         space.kv[int(at["kv"])], values)
+    at = {name: value for name, value in zip(points.names, points.rows[row].tolist(), strict=True)
+          if not np.isnan(value)}
+    variant, values = _variant(space, at), _values(space, at)
+    traffic, system = space.traffic_at(at[space.load]), space.system_at(values, at["gpus"])
     with np.errstate(all="ignore"):
-        return evaluate(space.model, space.system_at(values, at["gpus"]), plan, space.traffic_at(at[space.load]))
+        plan = space.bound_at(variant, {name: at[name] for name in SPLITS}, _format(space.weights, at.get("weights")),
+                              _format(space.kv, at.get("kv")), values, traffic, system)
+        return evaluate(space.model, system, plan, traffic)
+
+
+def _variant(space: Space, at: Mapping[str, float]) -> Variant:
+    return space.variants[int(at.get("technique", 0))]
+
+
+def _values(space: Space, at: Mapping[str, float]) -> dict[str, float]:
+    """What a point has of the variables of the space and of its own knobs."""
+    names = (*(v.name for v in space.varied), *names_of_knobs(space.variants))
+    return {name: at[name] for name in names if name in at}
+
+
+def _format(names: Sequence[str | None], place: float | None) -> str | None:
+    """A number format of a list; None where the technique sets it."""
+    return None if place is None else names[int(place)]
 
 
 def result_document(space: Space, request: Request, outcome: Outcome) -> dict[str, Any]:
@@ -74,26 +95,46 @@ def _search(space: Space, request: Request, outcome: Outcome) -> dict[str, Any]:
         "kv": [name or "checkpoint" for name in space.kv],
         "objectives": list(request.aim.objectives),
         "limits": dict(request.aim.limits.values()),
-        "free": {v.name: {"low": v.low, "high": v.high, "default": v.default, "unit": v.unit} for v in space.free},
+        "free": {**{v.name: {"low": v.low, "high": v.high, "default": v.default, "unit": v.unit}
+                    for v in space.sampled}, **_lists(space)},
+        **({} if space.variants == (NEUTRAL,) else {"variants": list(dict.fromkeys(v.name for v in space.variants))}),
         "splits": len(space.splits), "trials": outcome.trials, "seed": request.settings.seed,
         "interrupted": outcome.interrupted, "command": request.command,
     }
 
 
 def _member(space: Space, points: Points, row: int) -> dict[str, Any]:
-    values = {v.name: plain(points.rows[row, points.names.index(v.name)]) for v in space.free}
-    return {**evaluation_document(evaluation_at(space, points, row)), "id": row, "free": values}
+    at = dict(zip(points.names, points.rows[row].tolist(), strict=True))
+    document = {**evaluation_document(evaluation_at(space, points, row)), "id": row,
+                "free": {v.name: plain(at[v.name]) for v in space.varied}}
+    if space.variants == (NEUTRAL,):
+        return document
+    variant = _variant(space, at)
+    numbers = {name: plain(at[name]) for name in names_of_knobs((variant,)) if name in at}
+    return {**document, "techniques": list(variant.techniques), "knobs": {**numbers, **variant.words}}
+
+
+def _lists(space: Space) -> dict[str, dict[str, Any]]:
+    """The axes with lists, by their ends."""
+    axes = {a.name: a for a in (*space.listed, *(a for v in space.variants for a in v.axes))}
+    return {a.name: {"low": min(a.values), "high": max(a.values), "values": len(a.values), "unit": a.unit}
+            for a in axes.values()}
 
 
 def _table(space: Space, points: Points) -> dict[str, Any]:
-    """Points as columns and rows, formats by name."""
-    return {"columns": list(points.names), "rows": [_plain_row(space, points, row) for row in points.rows.tolist()]}
+    """Points as columns and rows, formats and techniques by name."""
+    words = tuple(dict.fromkeys(name for v in space.variants for name in v.words))
+    return {"columns": [*points.names, *words],
+            "rows": [_plain_row(space, points, row, words) for row in points.rows.tolist()]}
 
 
-def _plain_row(space: Space, points: Points, row: list[float]) -> list[Any]:
-    lists: Mapping[str, tuple[str | None, ...]] = {"weights": space.weights, "kv": space.kv}
-    return [(lists[name][int(value)] or "checkpoint") if name in lists else plain(value)
-            for name, value in zip(points.names, row, strict=True)]
+def _plain_row(space: Space, points: Points, row: list[float], words: Sequence[str]) -> list[Any]:
+    lists: Mapping[str, tuple[str | None, ...]] = {
+        "weights": space.weights, "kv": space.kv, "technique": tuple(v.name for v in space.variants)}
+    named = [plain(value) if name not in lists else BY_TECHNIQUE if np.isnan(value) else
+             lists[name][int(value)] or "checkpoint" for name, value in zip(points.names, row, strict=True)]
+    chosen = _variant(space, dict(zip(points.names, row, strict=True)))
+    return [*named, *(chosen.words.get(name) for name in words)]
 
 
 def front_table(space: Space, outcome: Outcome) -> dict[str, Any]:
@@ -123,8 +164,11 @@ def _along(users: np.ndarray, value: Number | None) -> np.ndarray:
 
 def notes(space: Space, outcome: Outcome) -> list[str]:
     """What a reader has to know to read the figures right."""
-    said = []
-    priceless = [v.name for v in space.free if v.name in CHIP_VARIABLES]
+    said = [*space.left_out]
+    for variant in space.variants:
+        if len(variant.techniques) == 1 and variant.sets:
+            said.append(f"{variant.name} sets {' and '.join(sorted(variant.sets))} itself: not varied with it on")
+    priceless = [v.name for v in space.varied if v.name in CHIP_VARIABLES]
     if priceless and space.system.chip.silicon is None:
         said.append(f"price, power and area of the chip do not follow {', '.join(priceless)}: "
                     f"{no_silicon(space.system.chip)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from math import gcd, prod
 from typing import Any
@@ -13,39 +13,19 @@ from typing import Any
 import numpy as np
 
 from dse.equations.num import Number
-from dse.errors import InputError, nearest
+from dse.errors import InputError
 from dse.model.architecture import MixtureOfExperts, Model
 from dse.model.deployment import divisors, mixers, valid_expert_split
-from dse.model.moved import moved, no_silicon
+from dse.model.evaluate import evaluate
+from dse.model.moved import moved
 from dse.model.system import System
-from dse.plan.plan import Plan
+from dse.plan.plan import Plan, plan_from_document
 from dse.plan.traffic import Traffic
+from dse.search.variables import OFFLOADS, Choice, Free, Listed, variables
+from dse.search.variant import NEUTRAL, Variant, knobs_of, own_values
 
 SPLITS = ("tp", "pp", "dp", "ep", "cp")
-OFFLOADS = ("kv_offload", "weight_offload")
-CHIP_VARIABLES = ("l2", "hbm", "link", "cores")
-FREE = (*OFFLOADS, *CHIP_VARIABLES)
 MOST_POINTS = 10**15
-MOST_OFFLOAD = 0.99
-"""An offload ratio stays below 1: something of each object has to be at hand."""
-LEAST_CACHE = float(1 << 20)
-
-
-@dataclass(frozen=True, slots=True)
-class Free:
-    """A continuous variable, its bounds, the value that leaves the catalogue's system as it is, and its unit."""
-
-    name: str
-    low: float
-    high: float
-    default: float
-    unit: str
-    log: bool = False
-
-    def steps(self, count: int) -> np.ndarray:
-        """`count` values from bound to bound, in equal steps (of the logarithm where it is searched so)."""
-        space = np.geomspace if self.log else np.linspace
-        return space(self.low, self.high, count)
 
 
 @dataclass(frozen=True)
@@ -53,7 +33,9 @@ class Space:
     """Everything that may vary in a search, and what stays.
 
     splits: rows (tp, pp, dp, ep, cp), by number of devices. weights, kv: number formats, None for the checkpoint's.
-    load, loads: which of batch, concurrency, rate is set, and its values. gpus: the most devices of a plan.
+    load, loads: which of batch, concurrency, rate is set, and its values. gpus: the most devices of a plan. free: what
+    a sampler explores; listed: axes with lists. variants: ways to make a plan, each with rows of `splits` (`rows`).
+    left_out: why some combinations of techniques are not among them.
     """
 
     model: Model
@@ -70,16 +52,45 @@ class Space:
     free: tuple[Free, ...]
     input_cv2: float = 0.0
     output_cv2: float = 0.0
+    listed: tuple[Listed, ...] = ()
+    variants: tuple[Variant, ...] = (NEUTRAL,)
+    rows: tuple[np.ndarray, ...] = ()
+    left_out: tuple[str, ...] = field(default=(), compare=False)
+
+    @cached_property
+    def size(self) -> int:
+        """Plans of the inner grid, at one value of each variable that a sampler explores."""
+        return self.count(self.defaults)
+
+    def count(self, values: Mapping[str, Number]) -> int:
+        """Plans of the inner grid with these variables."""
+        return sum(prod((len(self.rows_of(i)), len(self.loads), len(self.formats_of(v, "weights")),
+                         len(self.formats_of(v, "kv")),
+                         *(np.size(x) for x in own_values(v, self.listed, values).values())))
+                   for i, v in enumerate(self.variants))
 
     @property
-    def size(self) -> int:
-        """Plans of the inner grid, at one value of each free variable."""
-        return prod((len(self.splits), len(self.loads), len(self.weights), len(self.kv)))
+    def varied(self) -> tuple[Free | Listed, ...]:
+        """Variables of machine and placement, whether a sampler or the grid varies them."""
+        return (*self.free, *self.listed)
+
+    @cached_property
+    def sampled(self) -> tuple[Free, ...]:
+        """What a sampler explores: variables of the machine, then knobs."""
+        return (*self.free, *knobs_of(self.variants))
 
     @cached_property
     def defaults(self) -> dict[str, float]:
-        """The catalogue's chip, and everything in device memory."""
-        return {v.name: v.default for v in self.free}
+        """The catalogue's chip, everything in device memory, and knobs as their files have them."""
+        return {v.name: v.default for v in self.sampled}
+
+    def rows_of(self, variant: int) -> np.ndarray:
+        """Places in `splits` that can be with a variant."""
+        return self.rows[variant] if self.rows else np.arange(len(self.splits))
+
+    def formats_of(self, variant: Variant, name: str) -> tuple[int, ...]:
+        """Places in the list of `weights` or `kv` to try: the first alone where the variant sets the format itself."""
+        return (0,) if name in variant.sets else tuple(range(len(getattr(self, name))))
 
     def system_at(self, values: Mapping[str, Number], gpus: Number) -> System:
         """The system of `gpus` devices with the chip's free variables set; values may be arrays."""
@@ -91,6 +102,18 @@ class Space:
         away = {name: values[name] for name in OFFLOADS if name in values and np.any(values[name])}
         return Plan(tp=split["tp"], pp=split["pp"], dp=split["dp"], ep=split["ep"], cp=split["cp"], weights=weights,
                     kv=kv, kv_offload=away.get("kv_offload"), weight_offload=away.get("weight_offload"))
+
+    def bound_at(self, variant: Variant, split: Mapping[str, Number], weights: str | None, kv: Any,
+                 values: Mapping[str, Number], traffic: Traffic, system: System) -> Plan:
+        """The plan of a variant; system: with its devices and its chip's variables set."""
+        if variant.bind is None:
+            return self.plan_at(split, weights, kv, values)
+        away = {name: values[name] for name in OFFLOADS if name in values and np.any(values[name])}
+        tables = {"parallelism": dict(split), "formats": {"weights": weights, "kv": kv},
+                  "placement": {"weights": away.get("weight_offload"), "kv": away.get("kv_offload")}}
+        document = {name: {key: {"host": cell} if name == "placement" else cell
+                           for key, cell in table.items() if cell is not None} for name, table in tables.items()}
+        return plan_from_document(variant.bind(document, values, self.model, traffic, system), variant.name)
 
     def traffic_at(self, load: Number, kind: str | None = None) -> Traffic:
         """The traffic at one or many values of the load (of another `kind` if given)."""
@@ -108,6 +131,8 @@ class Space:
             self.load: self.loads.tolist(), "weights": list(self.weights),
             "kv": list(self.kv), "cp": sorted({int(c) for c in self.splits[:, 4]}),
             "free": {v.name: [v.low, v.high] for v in self.free},
+            **({"listed": {v.name: list(v.values) for v in self.listed}} if self.listed else {}),
+            **({"variants": [v.document() for v in self.variants]} if self.variants != (NEUTRAL,) else {}),
             "figures": _digest({"model": asdict(self.model), "system": asdict(self.system)}),
         }
 
@@ -121,18 +146,67 @@ def make_space(model: Model, system: System, *, gpus: int, load: str, loads: Seq
                input_tokens: float, output_tokens: float, arrival_cv2: float = 1.0,
                weights: Sequence[str | None] = (None,), kv: Sequence[str | None] = (None,), cp: Sequence[int] = (1,),
                free: Sequence[str] | None = None, trials: int = 1, input_cv2: float = 0.0,
-               output_cv2: float = 0.0) -> Space:
-    """The space of all plans on up to `gpus` devices; `free` None: the offload ratios, where there is a host."""
+               output_cv2: float = 0.0, chosen: Mapping[str, Choice] | None = None,
+               variants: Sequence[Variant] = (NEUTRAL,)) -> Space:
+    """The space of all plans on up to `gpus` devices; `free` None: the offload ratios, where there is a host.
+
+    chosen: lists or bounds of variables. variants: each is tried with every split that can be with it.
+    """
+    sampled, listed = variables(system, free, chosen or {})
     space = Space(model, system, gpus, enumerate_splits(model, system, gpus, cp), _once(weights), _once(kv), load,
                   np.unique(np.asarray(loads, dtype=float)), input_tokens, output_tokens, arrival_cv2,
-                  _free_variables(system, free), input_cv2, output_cv2)
+                  sampled, input_cv2, output_cv2, listed, tuple(variants))
     _check_size(space, trials)
     for name in (*space.weights, *space.kv):                 # refuse bad formats and loads before any work
         Plan(kv=name)
     for name in space.weights:
         Plan(weights=name)
     space.traffic_at(space.loads)
-    return space
+    return space if space.variants == (NEUTRAL,) else _with_rows(space)
+
+
+def _with_rows(space: Space) -> Space:
+    """The space with the splits that each variant can have; a variant that can have none is left out, and said so.
+
+    A technique that no split can have alone is refused, and so is a space without variants. Of combinations that
+    cannot be, the smallest are told.
+    """
+    kept, rows = [], []
+    faults: dict[tuple[str, ...], InputError] = {}
+    for variant in sorted(space.variants, key=lambda v: len(v.techniques)):
+        found, fault = _possible(space, variant, np.lexsort((space.splits[:, 2],)))
+        if fault is None or len(found):
+            kept.append(variant)
+            rows.append(np.sort(found))
+        elif not any(set(held) <= set(variant.techniques) for held in faults):
+            faults[variant.techniques] = fault
+    alone = next((names for names in faults if len(names) == 1 or not kept), None)
+    if alone is not None:
+        fault = faults[alone]
+        raise InputError(f"{'+'.join(alone)}: {fault.where}", fault.message, fault.hint)
+    said = tuple(f"{'+'.join(names)} is left out: {fault}" for names, fault in faults.items())
+    return replace(space, variants=tuple(kept), rows=tuple(rows), left_out=said)
+
+
+def _possible(space: Space, variant: Variant, rows: np.ndarray) -> tuple[np.ndarray, InputError | None]:
+    """Which of these splits can be with a variant, by halves, and the first fault found."""
+    if variant.bind is None:
+        return rows, None
+    values = {name: np.ravel(v)[0].item() for name, v in
+              own_values(variant, space.listed, space.defaults).items()}
+    split = dict(zip(SPLITS, space.splits[rows].T, strict=True))
+    gpus = split["tp"] * split["pp"] * split["dp"] * split["cp"]
+    traffic, system = space.traffic_at(float(space.loads[0])), space.system_at(values, gpus)
+    try:
+        with np.errstate(all="ignore"):
+            plan = space.bound_at(variant, split, space.weights[0], space.kv[0], values, traffic, system)
+            evaluate(space.model, system, plan, traffic)
+    except InputError as fault:
+        if len(rows) == 1:
+            return rows[:0], fault
+        halves = [_possible(space, variant, half) for half in np.array_split(rows, 2)]
+        return np.concatenate([found for found, _ in halves]), next((f for _, f in halves if f is not None), None)
+    return rows, None
 
 
 def _once(names: Sequence[str | None]) -> tuple[str | None, ...]:
@@ -169,41 +243,11 @@ def _counts(number: int, most: int) -> list[int]:
     return sorted(n for n in powers | set(divisors(number)) if n <= most)
 
 
-def _free_variables(system: System, names: Sequence[str] | None) -> tuple[Free, ...]:
-    asked = (OFFLOADS if system.node.host is not None else ()) if names is None else tuple(dict.fromkeys(names))
-    return tuple(_free_variable(system, name) for name in asked)
-
-
-def _free_variable(system: System, name: str) -> Free:
-    chip = system.chip
-    if name not in FREE:
-        raise InputError("free", f"no such variable: {name!r}", nearest(name, (*FREE, "none")))
-    if name in OFFLOADS:
-        if system.node.host is None:
-            raise InputError("free", f"the catalogue has no link to host memory for {chip.name}",
-                             f"leave {name} out")
-        return Free(name, 0.0, MOST_OFFLOAD, 0.0, "share in host memory")
-    if name == "l2":
-        if not chip.cache_bytes:
-            raise InputError("free", f"{chip.name} has no last on-chip cache to vary", "leave l2 out")
-        size = float(chip.cache_bytes)
-        return Free(name, min(LEAST_CACHE, size), 4 * size, size, "B", log=True)
-    if name == "hbm":
-        stacks = float(chip.memory_stacks or 0)
-        return Free(name, 1.0, 2 * stacks, stacks, "stacks") if stacks else Free(name, 0.5, 2.0, 1.0, "x catalogue")
-    if name == "cores":
-        if chip.silicon is None:
-            raise InputError("free", no_silicon(chip), "leave cores out")
-        cores = float(chip.silicon.design.cores)
-        return Free(name, max(cores / 4, 1.0), 2 * cores, cores, "cores")
-    rate = float(chip.scale_up.bandwidth)
-    return Free(name, rate / 4, rate * 4, rate, "B/s", log=True)
-
-
 def _check_size(space: Space, trials: int) -> None:
     axes = {"splits": len(space.splits), space.load: len(space.loads), "weights": len(space.weights),
-            "kv": len(space.kv), "trials": trials if space.free else 1}
-    count = prod(axes.values())
+            "kv": len(space.kv), **{v.name: len(v.values) for v in space.listed},
+            "trials": trials if space.sampled else 1}
+    count = prod(axes.values()) if space.variants == (NEUTRAL,) else space.size * axes["trials"]
     words = " x ".join(f"{name} {size}" for name, size in axes.items())
     if count == 0:
         empty = ", ".join(name for name, size in axes.items() if size == 0)

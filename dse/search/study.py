@@ -57,9 +57,9 @@ def explore(space: Space, aim: Aim, settings: Settings, progress: Progress = lam
     """Search the space; Ctrl-C ends it early and keeps the finished trials."""
     check_storage(settings.storage)
     start = time.perf_counter()
-    base = search_grid(space, aim, space.defaults, settings.memory, SAMPLE // 2 if space.free else SAMPLE, progress)
+    base = search_grid(space, aim, space.defaults, settings.memory, SAMPLE // 2 if space.sampled else SAMPLE, progress)
     spent = time.perf_counter() - start
-    if space.free:
+    if space.sampled:
         outcome = _outer(space, aim, settings, base, progress)
     else:
         outcome = Outcome(base.front, base.sample, base.considered, base.feasible, dict(base.rejected), base.miss)
@@ -88,7 +88,7 @@ def _outer(space: Space, aim: Aim, settings: Settings, base: Found, progress: Pr
             while (done := len(_finished(study))) < settings.trials:
                 progress(done, settings.trials)
                 trial = study.ask()
-                values = {v.name: trial.suggest_float(v.name, v.low, v.high, log=v.log) for v in space.free}
+                values = {v.name: v.suggest(trial) for v in space.sampled}
                 asked = time.perf_counter()
                 found = base if values == space.defaults else search_grid(
                     space, aim, values, settings.memory, -(-SAMPLE // 2 // settings.trials))

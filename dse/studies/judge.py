@@ -243,7 +243,9 @@ def _narrowed(p: _Predicted) -> _Predicted:
 
 def _constant(values: Array, dim: int) -> bool:
     start = np.take(values, [0], axis=dim)
-    return bool(np.all((np.abs(values - start) <= 1e-9 * np.abs(start)) | (np.isnan(values) & np.isnan(start))))
+    with np.errstate(invalid="ignore"):      # equal infinities are the same value
+        near = np.abs(values - start) <= 1e-9 * np.abs(start)
+    return bool(np.all(near | (values == start) | (np.isnan(values) & np.isnan(start))))
 
 
 def _verdict(claim: s.Claim, p: _Predicted) -> Outcome:
