@@ -4,65 +4,53 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from dse.catalogue.calibration import engine_names
-from dse.catalogue.models import load_model
-from dse.catalogue.systems import COST_BASES, load_system
-from dse.cli import parse
 from dse.cli.progress import Bar
+from dse.cli.search_asked import make_search, read_asked
 from dse.cli.search_page import nothing_feasible, search_page
 from dse.cli.show import print_json, print_page
-from dse.errors import InputError, nearest
-from dse.model.metrics import METRICS, metric
-from dse.model.money import missing_price, usd_per_device_hour
-from dse.model.system import System
-from dse.plan.traffic import LOADS
+from dse.errors import InputError
 from dse.search.files import STUDY, check_folder, make_folder, write_result
-from dse.search.grid import Aim
 from dse.search.result import Request, front_table, result_document
-from dse.search.space import Space, make_space
+from dse.search.space import Space
 from dse.search.storage import without_password
 from dse.search.study import Settings, explore
 
 INTERRUPTED = 130
-USERS = tuple(sorted({float(n) for power in range(11) for n in (2**power, 3 * 2**power // 2)}))
-"""Concurrencies of a search that was given no load: 1, 2, 3, 4, 6, 8, ..., powers of two and halfway between."""
-OBJECTIVES = ("usd_per_mtok", "tpot_s")
-MOST_OBJECTIVES = 5
-LIMITS = {"ttft_ms": "ttft_s", "tpot_ms": "tpot_s", "ttft_p90_ms": "ttft_p90_s", "tpot_p90_ms": "tpot_p90_s"}
 _TRAFFIC, _MACHINE, _SPACE, _OUTPUT = "Traffic", "Machine", "Search", "Output"
-_POSITIVE = {"low": 1e-6, "high": 1e12, "whole": False, "choices": (), "optional": False}
-_TRIALS = {"low": 1.0, "high": 1e9, "whole": True, "choices": (), "optional": False}
-_SEED = {"low": 0.0, "high": 2.0**32 - 1, "whole": True, "choices": (), "optional": False}
 
 
 def search(
-    model: Annotated[str, typer.Argument(help="Catalogue name, a config.json, or a folder holding one.")],
-    hardware: Annotated[str, typer.Option(help="Chip or system of the catalogue, or a file of either.",
-                                          rich_help_panel=_MACHINE)],
-    input_tokens: Annotated[str, typer.Option(help="Prompt tokens of a request.", rich_help_panel=_TRAFFIC)],
-    output_tokens: Annotated[str, typer.Option(help="Output tokens of a request.", rich_help_panel=_TRAFFIC)],
+    model: Annotated[str, typer.Argument(help="Catalogue name, a config.json or a folder holding one; or a search of "
+                                         "the catalogue or the file of one, which options overrule.")],
+    hardware: Annotated[str | None, typer.Option(help="Chip or system of the catalogue, or a file of either.",
+                                                 rich_help_panel=_MACHINE)] = None,
+    input_tokens: Annotated[str | None, typer.Option(help="Prompt tokens of a request.",
+                                                     rich_help_panel=_TRAFFIC)] = None,
+    output_tokens: Annotated[str | None, typer.Option(help="Output tokens of a request.",
+                                                      rich_help_panel=_TRAFFIC)] = None,
     concurrency: Annotated[str | None, typer.Option(help="Users who ask again when answered; a comma list. Without "
                                                     "any load 1,2,3,4,6,8,...,1536.", rich_help_panel=_TRAFFIC)] = None,
     rate: Annotated[str | None, typer.Option(help="Requests per second; a comma list.",
                                              rich_help_panel=_TRAFFIC)] = None,
     batch: Annotated[str | None, typer.Option(help="Sequences each replica always decodes; a comma list.",
                                               rich_help_panel=_TRAFFIC)] = None,
-    arrival_cv2: Annotated[str, typer.Option(help="Squared coefficient of variation of arrivals; 1 is Poisson.",
-                                             rich_help_panel=_TRAFFIC)] = "1",
-    input_cv2: Annotated[str, typer.Option(help="Squared coefficient of variation of prompt lengths.",
-                                           rich_help_panel=_TRAFFIC)] = "0",
-    output_cv2: Annotated[str, typer.Option(help="The same of output lengths.", rich_help_panel=_TRAFFIC)] = "0",
+    arrival_cv2: Annotated[str | None, typer.Option(help="Squared coefficient of variation of arrivals; without it 1, "
+                                                    "which is Poisson.", rich_help_panel=_TRAFFIC)] = None,
+    input_cv2: Annotated[str | None, typer.Option(help="Squared coefficient of variation of prompt lengths; without "
+                                                  "it 0.", rich_help_panel=_TRAFFIC)] = None,
+    output_cv2: Annotated[str | None, typer.Option(help="The same of output lengths.",
+                                                   rich_help_panel=_TRAFFIC)] = None,
     gpus: Annotated[str | None, typer.Option(help="The most devices of a plan; without it those of one node.",
                                              rich_help_panel=_MACHINE)] = None,
-    engine: Annotated[str, typer.Option(help="Serving engine: vllm, sglang or trtllm.",
-                                        rich_help_panel=_MACHINE)] = "vllm",
-    cost: Annotated[str, typer.Option(help="Cost basis: owned or rented.", rich_help_panel=_MACHINE)] = "owned",
+    engine: Annotated[str | None, typer.Option(help="Serving engine: vllm (without it), sglang or trtllm.",
+                                               rich_help_panel=_MACHINE)] = None,
+    cost: Annotated[str | None, typer.Option(help="Cost basis: owned (without it) or rented.",
+                                             rich_help_panel=_MACHINE)] = None,
     usd_per_gpu_hour: Annotated[str | None, typer.Option(help="Your own price of a device, USD/h.",
                                                          rich_help_panel=_MACHINE)] = None,
     objective: Annotated[list[str] | None, typer.Option(help="A metric to better; may be repeated. Without any "
@@ -79,14 +67,21 @@ def search(
                                                 rich_help_panel=_SPACE)] = None,
     kv: Annotated[str | None, typer.Option(help="Formats of keys and values to try; a comma list.",
                                            rich_help_panel=_SPACE)] = None,
-    cp: Annotated[str, typer.Option(help="Context parallelism to try; a comma list.", rich_help_panel=_SPACE)] = "1",
+    cp: Annotated[str | None, typer.Option(help="Context parallelism to try; a comma list, without it 1.",
+                                           rich_help_panel=_SPACE)] = None,
+    technique: Annotated[list[str] | None, typer.Option(
+        metavar="NAME[=on]", help="A technique (dse techniques lists them) or a file of one: tried off and on, or "
+        "always on; may be repeated.", rich_help_panel=_SPACE)] = None,
+    knob: Annotated[list[str] | None, typer.Option(
+        metavar="NAME=VALUES", help="What to try of a TECHNIQUE.KNOB, or of a continuous variable: a comma list, "
+        "LOW..HIGH, or LOW..HIGH:POINTS; may be repeated.", rich_help_panel=_SPACE)] = None,
     free: Annotated[str | None, typer.Option(
         help="Continuous variables: any of kv_offload, weight_offload, l2, hbm, link, cores, or none. Without it the "
         "two offload ratios.", rich_help_panel=_SPACE)] = None,
-    trials: Annotated[str, typer.Option(help="Points of the continuous variables to try.",
-                                        rich_help_panel=_SPACE)] = "200",
-    seed: Annotated[str, typer.Option(help="Seed of the sampler; workers on one study need one each.",
-                                      rich_help_panel=_SPACE)] = "0",
+    trials: Annotated[str | None, typer.Option(help="Points of the continuous variables to try; without it 200.",
+                                               rich_help_panel=_SPACE)] = None,
+    seed: Annotated[str | None, typer.Option(help="Seed of the sampler, without it 0; workers on one study need one "
+                                             "each.", rich_help_panel=_SPACE)] = None,
     memory: Annotated[str, typer.Option(help="Memory for a block of the grid.",
                                         rich_help_panel=_SPACE)] = "512 MiB",
     storage: Annotated[str | None, typer.Option(help="Where trials are kept: a journal file or postgresql://...; "
@@ -101,26 +96,22 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.",
                                           rich_help_panel=_OUTPUT)] = False,
 ) -> None:
-    """Find the plans that no other beats: every split, format and load exactly, the continuous variables by Optuna.
+    """Find the plans that no other beats: every split, format, load and set of techniques exactly, the continuous
+    variables and knobs by Optuna.
 
     --gpus N means up to N. Exits with 4 where no plan meets the limits, and with 130 when interrupted (the front of
     the finished trials is printed).
     """
-    system = _system(hardware, engine, cost, usd_per_gpu_hour)
-    most = system.node.gpus_per_node if gpus is None else int(_number(gpus, "--gpus", parse.RULES["gpus"]))
-    load, loads = _load({"batch": batch, "concurrency": concurrency, "rate": rate})
-    limits = {"ttft_ms": ttft_ms, "tpot_ms": tpot_ms, "ttft_p90_ms": ttft_p90_ms, "tpot_p90_ms": tpot_p90_ms}
-    aim = _aim(system, objective, limits, _cell(output_tokens, "output_tokens"), load)
-    tries = int(_number(trials, "--trials", _TRIALS))
-    space = make_space(
-        load_model(model), system, gpus=most, load=load, loads=loads,
-        input_tokens=_cell(input_tokens, "input_tokens"), output_tokens=_cell(output_tokens, "output_tokens"),
-        arrival_cv2=_cell(arrival_cv2, "arrival_cv2"), input_cv2=_cell(input_cv2, "input_cv2"),
-        output_cv2=_cell(output_cv2, "output_cv2"), weights=_formats(weights, "weights"), kv=_formats(kv, "kv"),
-        cp=[int(n) for n in parse.comma_list(cp, "cp")], free=_free(free), trials=tries)
-    settings = Settings(tries, int(_number(seed, "--seed", _SEED)), _storage(storage, out, space),
+    asked = read_asked(model, {
+        "hardware": hardware, "input_tokens": input_tokens, "output_tokens": output_tokens, "concurrency": concurrency,
+        "rate": rate, "batch": batch, "arrival_cv2": arrival_cv2, "input_cv2": input_cv2, "output_cv2": output_cv2,
+        "gpus": gpus, "engine": engine, "cost": cost, "usd_per_gpu_hour": usd_per_gpu_hour, "ttft_ms": ttft_ms,
+        "tpot_ms": tpot_ms, "ttft_p90_ms": ttft_p90_ms, "tpot_p90_ms": tpot_p90_ms, "weights": weights, "kv": kv,
+        "cp": cp, "free": free, "trials": trials, "seed": seed}, objective, technique or (), knob or ())
+    space, aim = make_search(asked)
+    settings = Settings(int(asked["trials"]), int(asked["seed"]), _storage(storage, out, space),
                         study or f"{space.model.name} on {space.system.name}", _bytes(memory))
-    _run(space, Request(aim, settings, _command()), out, report, as_json)
+    _run(space, Request(aim, settings, _command(), asked.get("title"), asked.get("question")), out, report, as_json)
 
 
 def _run(space: Space, request: Request, out: Path | None, report: Path | None, as_json: bool) -> None:
@@ -146,24 +137,6 @@ def _run(space: Space, request: Request, out: Path | None, report: Path | None, 
         raise typer.Exit(INTERRUPTED)
 
 
-def _system(hardware: str, engine: str, cost: str, price: str | None) -> System:
-    """The machine with one device; each plan says how many it has."""
-    if engine not in engine_names():
-        raise InputError("--engine", f"no such engine: {engine[:60]!r}", nearest(engine, engine_names()))
-    if cost not in COST_BASES:
-        raise InputError("--cost", f"no such basis: {cost[:60]!r}", nearest(cost, COST_BASES))
-    paid = None if price is None else _number(price, "--usd-per-gpu-hour", parse.PRICE)
-    return load_system(hardware, 1, engine, cost, paid)
-
-
-def _number(text: str, where: str, rules: Mapping[str, Any]) -> float:
-    return float(parse.item(text, where, rules))
-
-
-def _cell(text: str, name: str) -> float:
-    return _number(text, parse.option(name), parse.RULES[name])
-
-
 def _bytes(text: str) -> float:
     from dse.catalogue.quantity import quantity
 
@@ -173,73 +146,13 @@ def _bytes(text: str) -> float:
     return float(size)
 
 
-def _load(given: Mapping[str, str | None]) -> tuple[str, Sequence[float]]:
-    """The one kind of load that is given, and its values."""
-    named = [name for name in LOADS if given[name] is not None]
-    if len(named) > 1:
-        raise InputError("traffic", f"got {' and '.join(map(parse.option, named))}, expected at most one of them")
-    if not named:
-        return "concurrency", USERS
-    return named[0], [float(v) for v in parse.comma_list(str(given[named[0]]), named[0])]
-
-
-def _formats(text: str | None, name: str) -> tuple[str | None, ...]:
-    return (None,) if text is None else tuple(str(v) for v in parse.comma_list(text, name))
-
-
-def _free(text: str | None) -> list[str] | None:
-    if text is None:
-        return None
-    names = [name.strip() for name in text.split(",")]
-    return [] if names == ["none"] else names
-
-
-def _aim(system: System, objectives: Sequence[str] | None, limits: Mapping[str, str | None],
-         output_tokens: float, load: str) -> Aim:
-    """Objectives that can be had, and limits in s."""
-    names = tuple(dict.fromkeys(objectives or OBJECTIVES))
-    if len(names) > MOST_OBJECTIVES:
-        raise InputError("--objective", f"{len(names)} objectives, expected at most {MOST_OBJECTIVES}")
-    for name in names:
-        _check_objective(system, name, output_tokens)
-        _check_known(f"--objective {name}", name, load)
-    asked = {name: _number(text, parse.option(name), _POSITIVE) for name, text in limits.items() if text is not None}
-    for name in asked:
-        _check_known(parse.option(name), LIMITS[name], load)
-    return Aim(names, {name: (LIMITS[name], value / 1e3) for name, value in asked.items()})
-
-
-def _check_known(where: str, name: str, load: str) -> None:
-    """Quantiles and saturation are known of a rate only, and goodput needs targets too."""
-    if METRICS[name].rate_only and load != "rate":
-        raise InputError(where, f"the {METRICS[name].title} is known for a rate only", "give --rate")
-    if name == "goodput_requests_s":
-        raise InputError(where, "a search takes no targets to count requests by", "limit --ttft-p90-ms instead")
-
-
-def _check_objective(system: System, name: str, output_tokens: float) -> None:
-    aim = metric(name, "--objective")
-    if aim.better == 0:
-        aims = [m for m in METRICS if METRICS[m].better]
-        raise InputError("--objective", f"neither more nor less {name} is an aim", f"choose from {', '.join(aims)}")
-    if aim.money and usd_per_device_hour(system) is None:
-        raise InputError(f"--objective {name}", missing_price(system))
-    if aim.needs and getattr(system.chip, aim.needs) is None:
-        lacks = {"tdp_w": "power", "die_mm2": "die area"}[aim.needs]
-        raise InputError(f"--objective {name}", f"the catalogue has no {lacks} for {system.chip.name}",
-                         "choose another objective or chip")
-    if name.startswith("tpot_") and output_tokens == 1:
-        raise InputError(f"--objective {name}", "one output token has no time between tokens",
-                         "--objective usd_per_mtok --objective ttft_s")
-
-
 def _storage(storage: str | None, out: Path | None, space: Space) -> str | None:
     """Where the trials go; with --out into its folder, which is checked before any work."""
     if out is None:
         return storage
     check_folder(out)
     make_folder(out)
-    return str(out / STUDY) if storage is None and space.free else storage
+    return str(out / STUDY) if storage is None and space.sampled else storage
 
 
 def _command() -> str:

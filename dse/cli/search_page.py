@@ -17,6 +17,7 @@ from dse.search.result import evaluation_at
 from dse.search.space import SPLITS, Space
 from dse.search.study import Outcome
 from dse.search.variables import OFFLOADS
+from dse.search.variant import NEUTRAL
 
 MOST_ROWS = 20
 REASONS = {"memory": "device memory", "host_memory": "host memory", "rate": "the rate asked for",
@@ -37,6 +38,8 @@ def search_page(result: Mapping[str, Any], written: Sequence[str]) -> Iterator[R
     lead = f"Least {title}" if METRICS[first].better < 0 else title.capitalize()
     yield Text(f"{search['model']} on up to {search['gpus']} x {search['hardware']} ({search['engine']})",
                style="bold")
+    if "question" in search:
+        yield Text(search["question"])
     yield show.heading(lead + (" within the limits" if search["limits"] else ""))
     yield show.pairs(_chosen(search, chosen))
     yield show.heading(_front_title(result))
@@ -48,6 +51,9 @@ def search_page(result: Mapping[str, Any], written: Sequence[str]) -> Iterator[R
 def _chosen(search: Mapping[str, Any], member: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     metrics = member["metrics"]
     yield "plan", f"{_plan(member)} on {show.significant(metrics['gpus'])} devices, {_load(member)}"
+    if "techniques" in member:
+        knobs = [f"{name} {_knob(value)}" for name, value in member["knobs"].items()]
+        yield "techniques", ", ".join([" + ".join(member["techniques"]) or "none", *knobs])
     for name in dict.fromkeys((*search["objectives"], *search["limits"], "usd_per_mtok", "ttft_s", "tpot_s",
                                "output_tok_s_per_gpu")):
         ends = member["intervals"].get(name)
@@ -67,25 +73,31 @@ def _front(result: Mapping[str, Any]) -> RenderableType:
     search, front = result["search"], result["front"]
     load = next(name for name in _LOADS if name in front[0]["traffic"])
     varied = [name for name in ("weights", "kv") if len(search[name]) > 1]
-    room = 0 if varied and len(search["free"]) > 2 else 3       # of 80 columns
+    several = ["technique"] if "techniques" in front[0] else []
+    knobs = list(dict.fromkeys(name for m in front for name in m.get("knobs", ())))
+    room = 0 if len(front[0]["free"]) + len(knobs) + len(several) + len(varied) > 2 else 3       # of 80 columns
     metrics = tuple(dict.fromkeys((*search["objectives"], *("ttft_s", "tpot_s", "usd_per_mtok")[:room])))
-    columns = ["#", "plan", *(["formats"] if varied else []), "GPUs", _LOADS[load],
-               *(_FREE[name][0] for name in search["free"]), *map(_short, metrics)]
+    columns = ["#", "plan", *several, *(["formats"] if varied else []), "GPUs", _LOADS[load],
+               *(_FREE[name][0] for name in front[0]["free"]), *(name.rpartition(".")[2] for name in knobs),
+               *map(_short, metrics)]
     rows = []
     for i in spread(len(front), MOST_ROWS):
         m = front[i]
         formats = {"weights": m["plan"]["formats"]["mlp_weights"], "kv": m["plan"]["formats"]["kv"]}
-        rows.append([str(m["id"]), _splits(m), *(["/".join(str(formats[name]) for name in varied)] if varied else []),
+        techniques = ["+".join(m["techniques"]) or "none"] if several else []
+        named = ["/".join(_format(formats[name]) for name in varied)] if varied else []
+        rows.append([str(m["id"]), _splits(m), *techniques, *named,
                      show.significant(m["metrics"]["gpus"]), show.significant(m["traffic"][load]),
-                     *(_free(name, m["free"][name]) for name in search["free"]),
+                     *(_free(name, m["free"][name]) for name in front[0]["free"]),
+                     *(_knob(m["knobs"].get(name)) for name in knobs),
                      *(_cell(name, m["metrics"][name]) for name in metrics)])
-    return show.table(columns, rows, left=3 if varied else 2, wraps=False)
+    return show.table(columns, rows, left=2 + len(several) + bool(varied), wraps=False)
 
 
 def _account(result: Mapping[str, Any], written: Sequence[str]) -> Iterator[tuple[str, str]]:
     """What was looked at and rejected, the regret, and where the time went."""
     counts, search, seconds = result["counts"], result["search"], result["seconds"]
-    trials = f" in {search['trials']} trials" if search["free"] else ""
+    trials = f" in {search['trials']} trials" if search["trials"] else ""
     yield "plans", f"{counts['considered']:,} considered{trials}, {counts['feasible']:,} feasible"
     rejected = [f"{count:,} by {REASONS.get(name, name)}" for name, count in counts["rejected"].items() if count]
     yield "rejected", ", ".join(rejected) or "none"
@@ -132,7 +144,13 @@ def _plan(member: Mapping[str, Any]) -> str:
     away = {name: row["host"] for name, row in member["plan"]["placement"].items() if row.get("host")}
     held = {"weights": away.get("mlp_weights"), "KV": away.get("kv")}
     words = [f"{show.percent(share)} of {name} in host memory" for name, share in held.items() if share]
-    return ", ".join([_splits(member), f"weights {formats['mlp_weights']}, KV {formats['kv']}", *words])
+    return ", ".join([_splits(member), f"weights {_format(formats['mlp_weights'])}, KV {_format(formats['kv'])}",
+                      *words])
+
+
+def _format(cell: Any) -> str:
+    """A number format by its name; one with forms on top of it says so."""
+    return cell if isinstance(cell, str) else f"{next((item for item in cell if isinstance(item, str)), '')} reshaped"
 
 
 def _load(member: Mapping[str, Any]) -> str:
@@ -140,8 +158,14 @@ def _load(member: Mapping[str, Any]) -> str:
     return f"{show.significant(member['traffic'][name])} {_LOADS[name]}"
 
 
-def _free(name: str, value: float) -> str:
+def _free(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
     return show.percent(value) if name in OFFLOADS else show.significant(value / _FREE[name][1], 3)
+
+
+def _knob(value: Any) -> str:
+    return "-" if value is None else value if isinstance(value, str) else show.significant(value, 3)
 
 
 def nothing_feasible(space: Space, outcome: Outcome) -> NothingFeasibleError:
@@ -158,5 +182,7 @@ def nothing_feasible(space: Space, outcome: Outcome) -> NothingFeasibleError:
                       if name in ("tp", "dp") or getattr(d, name) != 1)
     found = violations(nearest) or [f"{REASONS.get(outcome.miss.constraint, outcome.miss.constraint)}: "
                                     f"{100 * outcome.miss.excess:,.3g} % over"]
-    plan = f"{splits}, {show.significant(getattr(nearest.traffic, kind))} {_LOADS[kind]}"
+    on = space.variants[int(outcome.miss.point.column("technique")[0])].name if space.variants != (NEUTRAL,) else ""
+    load = f"{show.significant(getattr(nearest.traffic, kind))} {_LOADS[kind]}"
+    plan = ", ".join(filter(None, [splits, on, load]))
     return NothingFeasibleError("search", message, f"the nearest miss is {plan}: {'; '.join(found)}")

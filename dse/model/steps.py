@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dse.equations.num import Number, ceil, maximum, minimum
+import numpy as np
+
+from dse.equations.num import Number, ceil, maximum, minimum, where
 from dse.equations.overlap import slowest_stage_share
 from dse.model import kernels
 from dse.model.collectives import collective
@@ -92,12 +94,20 @@ def chunk_of(tokens: Number, chunks: Number, prompts: Number = 1.0, past: Number
 
 def prefill(d: Deployment, tokens: Number, prompts: Number = 1.0, past: Number = 0.0,
             unevenness: Number = 1.0) -> Span:
-    """Prompts without decodes on a replica: their chunks follow each other through the pipeline stages."""
+    """Prompts without decodes on a replica: their chunks follow each other through the pipeline stages.
+
+    Where a plan asks for micro-batches, each layer computes so many parts in turn: some of the prompts each, or parts of
+    a prompt where there are fewer prompts.
+    """
     chunks, _ = chunking(d, tokens, 0.0)
-    it = Iteration(prompt=chunk_of(tokens, chunks, prompts, past, unevenness))
+    micro = 1.0 if d.plan.batching.micro is None else d.micro
+    apart = np.asarray(prompts) >= micro
+    each = chunk_of(tokens, chunks * where(apart, 1.0, micro), where(apart, prompts / micro, prompts), past, unevenness)
+    it = Iteration(prompt=each)
     warmth = warmth_between_iterations(d)
     work = all_layers(d, it, warmth)
-    stage = times(slowest_stage_share(d.model.depth, d.pp) / d.pp, work)
+    work = work if d.plan.batching.micro is None else times(micro, work)
+    stage = times(slowest_stage_share(d.model.depth, d.pp) / d.pp * d.plan.batching.imbalance, work)
     through = seq("prefill", work, hops(d, it))
     return seq("prefill", times(chunks, engine_work(d, prompts)), pipeline("prefill", through, stage, chunks),
                ends(d, it, warmth))

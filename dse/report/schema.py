@@ -12,10 +12,14 @@ SCHEMA = "dse.result/1"
 MOST_POINTS = 5000
 
 NotNegative = Annotated[FiniteFloat, Field(ge=0)]
+Charged = Annotated[FiniteFloat, Field(ge=-1e-9)]
+"""Seconds that are charged: what hides exactly leaves a rounding of either sign."""
 Count = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(max_length=100_000)]
 Scalar = bool | FiniteFloat | Text | None
 Names = Annotated[list[Text], Field(max_length=100)]
+Format = Scalar | dict[str, Scalar] | list[Scalar | dict[str, Scalar]]
+"""A number format by name, or one with forms on top."""
 
 
 class Part(BaseModel):
@@ -39,6 +43,8 @@ class Search(Part):
     interrupted: bool = False
     seed: Scalar = None
     command: Text | None = None
+    question: Text | None = None
+    variants: Annotated[list[Text], Field(max_length=1000)] = []
 
 
 class Counts(Part):
@@ -71,12 +77,22 @@ class SystemPart(Part):
     cache_bandwidth: NotNegative | None
 
 
+class Splits(Part):
+    """How many ways a plan splits a model."""
+
+    tp: NotNegative = 1
+    pp: NotNegative = 1
+    dp: NotNegative = 1
+    ep: NotNegative = 1
+    cp: NotNegative = 1
+
+
 class PlanPart(Part):
     """What a plan is told by."""
 
-    formats: dict[str, Scalar]
+    formats: dict[str, Format]
     placement: dict[str, dict[str, Scalar]] = {}
-    parallelism: dict[str, NotNegative]
+    parallelism: Splits
 
 
 class Charge(Part):
@@ -85,7 +101,7 @@ class Charge(Part):
     phase: Text
     op: Text
     resource: Text
-    seconds: NotNegative
+    seconds: Charged
 
 
 class Work(Part):
@@ -95,14 +111,17 @@ class Work(Part):
     op: Text
     flops: NotNegative | None
     bytes: NotNegative | None
-    seconds: NotNegative | None
+    seconds: Charged | None
 
 
 class Member(Part):
-    """A plan of the front: an evaluation document with its number and the values the search chose freely."""
+    """A plan of the front: an evaluation document with its number, and what the search chose: values, techniques that
+    are on, their knobs."""
 
     id: Count
     free: dict[str, Scalar] = {}
+    techniques: Names = []
+    knobs: dict[str, Scalar] = {}
     model: ModelPart
     system: SystemPart
     plan: PlanPart

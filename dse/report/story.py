@@ -19,10 +19,12 @@ def asked(result: Document) -> list[tuple[str, str]]:
               for name, limit in search["limits"].items() if limit is not None]
     aims = [f"{'most' if METRICS[name].better > 0 else 'least'} {METRICS[name].title}"
             for name in search["objectives"]]
-    rows = [("model", shorten(search["model"], 200)), ("hardware", shorten(search["hardware"], 200)),
+    rows = [("question", shorten(search.get("question") or "", 300)), ("model", shorten(search["model"], 200)),
+            ("hardware", shorten(search["hardware"], 200)),
             ("devices", f"up to {listed(search.get('gpus'))}" if search.get("gpus") is not None else ""),
             ("engine", shorten(search.get("engine") or "")), ("traffic", traffic_words(search["traffic"])),
             ("targets", "; ".join(limits) or "none"), ("wanted", " and ".join(aims)),
+            ("techniques", ", ".join(map(shorten, search.get("variants") or ()))),
             ("searched freely", _free_words(search.get("free") or ()))]
     return [(term, text) for term, text in rows if text]
 

@@ -90,19 +90,30 @@ def plan_words(document: Mapping[str, Any]) -> str:
               for name, row in plan.get("placement", {}).items() for tier, part in row.items()
               if isinstance(part, int | float) and part]
     words.append(load_words(document["traffic"]))
+    free = {name: value for name, value in document.get("free", {}).items()
+            if not name.endswith("_offload") and value is not None}     # offloads are in the placement
+    words += [f"with {' + '.join(map(shorten, document['techniques']))}"] if document.get("techniques") else []
     words += [f"{shorten(name)} {quantity(value, _FREE_UNITS.get(name, ''))}"
-              for name, value in document.get("free", {}).items() if not name.endswith("_offload")]  # in placement
+              for name, value in (*free.items(), *document.get("knobs", {}).items())]
     return ", ".join(word for word in words if word)
 
 
 def _format_words(formats: Mapping[str, Any], memory: Mapping[str, Any]) -> list[str]:
     """The formats of the weights that the model has, and of the KV cache."""
-    held = {name: shorten(formats[name]) for name in _WEIGHTS if name in formats and memory.get(name)}
+    held = {name: _format_name(formats[name]) for name in _WEIGHTS if name in formats and memory.get(name)}
     if len(set(held.values())) == 1:
         words = [f"{next(iter(held.values()))} weights"]
     else:
         words = [f"{value} {name.replace('_', ' ')}" for name, value in held.items()]
-    return words + ([f"{shorten(formats['kv'])} KV"] if "kv" in formats else [])
+    return words + ([f"{_format_name(formats['kv'])} KV"] if "kv" in formats else [])
+
+
+def _format_name(cell: Any) -> str:
+    """A number format; one with forms on top of it says so."""
+    if not isinstance(cell, list | Mapping):
+        return shorten(cell)
+    name = next((item for item in cell if isinstance(item, str)), "") if isinstance(cell, list) else ""
+    return f"{shorten(name)} reshaped".strip()
 
 
 def load_words(traffic: Mapping[str, Any]) -> str:
@@ -126,7 +137,8 @@ def point_words(columns: Sequence[str], row: Sequence[Any]) -> str:
     without saying."""
     words = []
     for name, value in zip(columns, row, strict=True):
-        silent = (name in ("ep", "cp") and value == 1) or (name.endswith("_offload") and not value)
+        silent = (name in ("ep", "cp") and value == 1) or (name.endswith("_offload") and not value) or (
+            name == "technique" and value == "none")
         if value is None or silent or (name in METRICS and not (name == "batch" and "concurrency" not in columns)):
             continue
         words.append(_column_words(name, value))
@@ -136,6 +148,8 @@ def point_words(columns: Sequence[str], row: Sequence[Any]) -> str:
 def _column_words(name: str, value: Any) -> str:
     if name in _LOADS:
         return _load(name, value)
+    if name == "technique":
+        return f"with {shorten(value)}"
     if name in ("weights", "kv"):
         return f"{quantity(value)} {'KV' if name == 'kv' else name}"
     if name.endswith("_offload") and isinstance(value, int | float):

@@ -37,6 +37,8 @@ class Request:
     aim: Aim
     settings: Settings
     command: str = ""
+    title: str | None = None
+    question: str | None = None
 
 
 def evaluation_at(space: Space, points: Points, row: int) -> Evaluation:
@@ -85,7 +87,9 @@ def _search(space: Space, request: Request, outcome: Outcome) -> dict[str, Any]:
     traffic = {"input_tokens": space.input_tokens, "output_tokens": space.output_tokens,
                space.load: space.loads.tolist(), "arrival_cv2": space.arrival_cv2, "input_cv2": space.input_cv2,
                "output_cv2": space.output_cv2}
+    words = {"title": request.title, "question": request.question}
     return {
+        **{name: text for name, text in words.items() if text},
         "model": space.model.name, "hardware": space.system.name, "gpus": space.gpus,
         "engine": space.system.engine.name,
         "cost_basis": "given" if space.system.usd_per_gpu_hour is not None else space.system.cost_basis,

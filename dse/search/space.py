@@ -76,8 +76,9 @@ class Space:
 
     @cached_property
     def sampled(self) -> tuple[Free, ...]:
-        """What a sampler explores: variables of the machine, then knobs."""
-        return (*self.free, *knobs_of(self.variants))
+        """What a sampler explores: variables that some variant leaves open, then knobs."""
+        return (*(v for v in self.free if any(v.name not in other.sets for other in self.variants)),
+                *knobs_of(self.variants))
 
     @cached_property
     def defaults(self) -> dict[str, float]:

@@ -12,6 +12,7 @@ from dse.equations.num import Number, maximum, minimum
 from dse.errors import InputError, nearest
 from dse.model.evaluate import Evaluation
 from dse.model.metrics import METRICS
+from dse.model.parameters import cache_elements_per_token
 
 DECODE, PREFILL = "decode", "prefill"
 
@@ -64,12 +65,12 @@ def _tokens(e: Evaluation) -> Number:
     return e.metrics["kv_slots"] * mean_context(e)
 
 
-def _event(e: Evaluation) -> Number | None:
-    return e.metrics.get("event_s")
+def _event(e: Evaluation) -> Number:
+    return sum((seconds for (op, _), seconds in e.breakdown(DECODE).items() if op == "event"), 0.0)
 
 
-def _transfer(e: Evaluation) -> Number | None:
-    return e.metrics.get("transfer_bytes")
+def _transfer(e: Evaluation) -> Number:
+    return cache_elements_per_token(e.model) * e.deployment.kept["kv"].stored * e.traffic.input_tokens
 
 
 def _metric(name: str) -> Callable[[Evaluation], Number | None]:
@@ -83,7 +84,7 @@ QUANTITIES: Mapping[str, Quantity] = {q.name: q for q in (
         Quantity("state_bytes", "KV of one sequence on the fullest device", "B", -1, _state),
         Quantity("tokens_max", "tokens whose KV fits a replica", "", 1, _tokens),
         Quantity("event_s", "time of events in a step", "s", -1, _event),
-        Quantity("transfer_bytes", "bytes handed from prefill to decode", "B", -1, _transfer),
+        Quantity("transfer_bytes", "cache of a prompt, handed over where pools are apart", "B", -1, _transfer),
         Quantity("die_mm2", "die area", "mm2", -1, lambda e: e.system.chip.die_mm2),
     ) if q.name not in METRICS),
 )}

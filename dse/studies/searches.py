@@ -66,7 +66,9 @@ def load_search(path: Path) -> SearchFile:
     document, where = read_toml(path), str(path)
     if document.get("kind") != "search":
         raise InputError(f"{where}: kind", f"is {show(document.get('kind'))}, expected 'search'")
-    known_keys(document, _KEYS, f"{where}: ".rstrip(" "))
+    for key in document:
+        if key not in _KEYS:
+            raise InputError(f"{where}: {key[:80]}", "no such key", nearest(key, _KEYS))
     cells: dict[str, Any] = {name: _text(document[name], f"{where}: {name}") for name in _TEXTS if name in document}
     for name in ("title", "model", "hardware"):
         if name not in cells:
