@@ -188,7 +188,10 @@ def _axis(name: str, unit: str, values: Sequence[Any]) -> dict[str, Any]:
 def _drawn_figure(study: Study, d: Drawn) -> Figure:
     x = _axis(d.drawing.of, study.free[d.drawing.of].unit, d.x)
     title = "technique / against" if d.drawing.side == "ratio" else d.drawing.side
-    words = label(f"{quantities.quantity(d.drawing.metric, d.drawing.where).title}, {title}")
+    if d.drawing.equation:
+        words = label(equations.find(d.drawing.equation, d.drawing.where).meaning)
+    else:
+        words = label(f"{quantities.quantity(d.drawing.metric, d.drawing.where).title}, {title}")
     if d.y:
         y = _axis(d.drawing.over, study.free[d.drawing.over].unit, d.y)
         shown = {"type": "heatmap", "x": d.x, "y": d.y, "z": d.lines["map"], "colorscale": "Cividis",

@@ -14,6 +14,7 @@ from math import inf, prod
 import numpy as np
 
 from dse.equations.num import Number
+from dse.errors import InputError
 from dse.model.evaluate import Evaluation, evaluate
 from dse.model.metrics import METRICS
 from dse.search.pareto import Points, joined, nondominated, spread
@@ -111,24 +112,47 @@ def varied_names(space: Space) -> tuple[str, ...]:
             *(name for name in names_of_knobs(space.variants) if name not in words))
 
 
-def evaluate_grid(space: Space, values: Mapping[str, Number], memory: float = MEMORY) -> Iterator[Block]:
-    """Blocks of the grid, a variant after the other; a variable that is an array is an axis of its own."""
+def evaluate_grid(space: Space, values: Mapping[str, Number], memory: float = MEMORY,
+                  refused: Callable[[int], None] = lambda plans: None) -> Iterator[Block]:
+    """Blocks of the grid, a variant after the other; a variable that is an array is an axis of its own.
+
+    refused: told how many plans cannot be, because of the values of a technique's knobs.
+    """
     for number, variant in enumerate(space.variants):
         own = own_values(variant, space.listed, values)
         for weights in space.formats_of(variant, "weights"):
-            yield from _blocks(space, number, weights, own, memory)
+            yield from _blocks(space, number, weights, own, memory, refused)
 
 
-def _blocks(space: Space, number: int, weights: int, own: Mapping[str, Number], memory: float) -> Iterator[Block]:
+def _blocks(space: Space, number: int, weights: int, own: Mapping[str, Number], memory: float,
+            refused: Callable[[int], None]) -> Iterator[Block]:
     """The part of the grid with one variant and one format of the weights."""
     variant, rows = space.variants[number], space.rows_of(number)
     varying = {name: np.asarray(v, dtype=float) for name, v in own.items() if np.ndim(v)}
     lengths = (len(rows), len(space.loads), len(space.formats_of(variant, "kv")), *map(len, varying.values()))
     for cut in cuts(lengths, min(memory / (BYTES_PER_PLAN + BYTES_PER_LOAD / prod(lengths[3:])), BLOCK)):
-        part = {**own, **{n: v[c] for (n, v), c in zip(varying.items(), cut[3:], strict=True)}}
-        places = (rows[cut[0]], *cut[1:])
-        made = _evaluate_block(space, variant, space.weights[weights], places, part)
-        yield Block(weights, places, made, own, number)
+        pending = [(rows[cut[0]], *cut[1:])]
+        while pending:
+            places = pending.pop()
+            part = {**own, **{n: v[c] for (n, v), c in zip(varying.items(), places[3:], strict=True)}}
+            try:
+                made = _evaluate_block(space, variant, space.weights[weights], places, part)
+            except InputError:
+                if not variant.knobs and not variant.axes:
+                    raise
+                pending += _halves(places)
+                if len(max(places[3:], key=len, default=())) < 2:
+                    refused(prod(len(c) for c in places))
+                continue
+            yield Block(weights, places, made, own, number)
+
+
+def _halves(cut: tuple[np.ndarray, ...]) -> list[tuple[np.ndarray, ...]]:
+    """A block cut in two along the longest axis of its variables; none where these have one value each."""
+    axis = max(range(3, len(cut)), key=lambda i: len(cut[i]), default=0)
+    if axis == 0 or len(cut[axis]) < 2:
+        return []
+    return [(*cut[:axis], half, *cut[axis + 1:]) for half in reversed(np.array_split(cut[axis], 2))]
 
 
 def cuts(lengths: Sequence[int], most: float) -> Iterator[tuple[np.ndarray, ...]]:
@@ -172,15 +196,17 @@ def search_grid(space: Space, aim: Aim, values: Mapping[str, Number], memory: fl
     progress: told after each block how many plans of how many are done.
     """
     total = space.count(values)
-    fronts, samples = [], []
+    nothing = Points(names_of(space, aim), np.zeros((0, len(names_of(space, aim)))))
+    fronts, samples = [nothing], [nothing]
+    refused: list[int] = []
     rejected: dict[str, int] = {}
     considered = feasible = 0
     miss: Miss | None = None
-    for block in evaluate_grid(space, values, memory):
+    for block in evaluate_grid(space, values, memory, refused.append):
         checks = _checks(block, aim)
         good, failed = _sift(checks)
         considered, feasible = considered + prod(block.shape), feasible + len(good)
-        progress(considered, total)
+        progress(considered + sum(refused), total)
         for name, count in failed.items():
             rejected[name] = rejected.get(name, 0) + count
         wanted = np.column_stack([block.flat(block.evaluation.metrics[m])[good] for m in aim.objectives])
@@ -191,6 +217,8 @@ def search_grid(space: Space, aim: Aim, values: Mapping[str, Number], memory: fl
         samples.append(_points(space, aim, block, others[spread(len(others), quota)] if quota else others[:0]))
         if not feasible:
             miss = _nearer(miss, _nearest_miss(space, aim, block, checks))
+    if refused:
+        considered, rejected["knobs"] = considered + sum(refused), sum(refused)
     candidates = joined(fronts)
     kept = candidates.take(nondominated(candidates.columns(aim.objectives), aim.better))
     return Found(considered, feasible, rejected, kept, joined(samples), None if feasible else miss)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -173,7 +173,7 @@ def _worth(aim: Aim, found: Found, scale: Scale) -> float:
     if len(aim.objectives) > 1:
         return scale.hypervolume(found.front.columns(aim.objectives))
     table = found.front if found.miss is None else found.miss.point
-    value = float(table.column(aim.objectives[0])[0])
+    value = float(table.column(aim.objectives[0])[0]) if len(table) else inf
     return value if isfinite(value) else -WORST * aim.better[0]
 
 

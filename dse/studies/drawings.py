@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from dse.plan.technique import Technique
+from dse.studies.equations import evaluate as evaluate_equation
+from dse.studies.equations import find
 from dse.studies.judge import sides
 from dse.studies.optimum import Array, best
 from dse.studies.quantities import Quantity, number, quantity
-from dse.studies.run import Bench, Side
-from dse.studies.study import Drawing, Study
+from dse.studies.run import Bench, Side, surroundings
+from dse.studies.study import Drawing, Study, overlaid
 from dse.studies.sweep import Sweep, sweep
 
 
@@ -35,6 +38,8 @@ def drawn(study: Study) -> list[Drawn]:
 
 def _drawn(bench: Bench, d: Drawing) -> Drawn:
     study = bench.study
+    if d.equation:
+        return _equation(bench, d)
     own, other = sides(study, d.published, d.against, {}, {}, d.where)
     asked = {"ratio": [own, other], "technique": [own], "against": [other]}[d.side]
     if d.side != "against" and not d.over:
@@ -53,6 +58,22 @@ def _drawn(bench: Bench, d: Drawing) -> Drawn:
         return Drawn(d, "", _axis(study, d.of), {"technique / against": _plain(values[0] / values[-1])})
     labels = ["technique", "against"] if len(values) == 2 else ["against"]
     return Drawn(d, q.unit, _axis(study, d.of), {n: _plain(v) for n, v in zip(labels, values, strict=True)})
+
+
+def _equation(bench: Bench, d: Drawing) -> Drawn:
+    """An equation over one or two of its symbols, the other unknowns at the middle of their range."""
+    study = bench.study
+    varied = [d.of, *([d.over] if d.over else [])]
+    own = overlaid(study.published, d.published)
+    holder = Side(Technique("equation"), {**own, "arguments": d.arguments}, d.where)
+    bound = sweep(bench, [holder], d.set, varied, (), steady=study.unknown)
+    found = evaluate_equation(d.equation, d.arguments, surroundings(own, bound.values, f"{study.file}: published"), d.where)
+    grid = np.broadcast_to(found, bound.axes.shape)
+    unit = find(d.equation, d.where).result
+    if d.over:
+        grid = grid if list(bound.axes.knobs).index(d.over) == 0 else grid.T
+        return Drawn(d, unit, _axis(study, d.of), {"map": _plain(grid)}, _axis(study, d.over))
+    return Drawn(d, unit, _axis(study, d.of), {d.equation: _plain(grid)})
 
 
 def _best(bench: Bench, side: Side, bound: Sweep, q: Quantity, where: str) -> Array:

@@ -20,7 +20,7 @@ _CLAIM = ("words", "metric", "quantity", "value", "tolerance", "set", "of", "ove
           "against_set", "against_published", "published", "limits", "better", "margin", "bound", "joint",
           "out_of_model", "verdict", "given", "equation", "arguments", "source", "note")
 _DERIVED = ("metric", "times", "set", "side", "published", "solve", "value", "why")
-_DRAWING = ("title", "metric", "of", "over", "set", "side", "against", "published")
+_DRAWING = ("title", "metric", "of", "over", "set", "side", "against", "published", "equation", "arguments")
 CONFIGURATION = ("model", "hardware", "engine", "gpus", "device", "traffic", "plan")
 """Keys of a published configuration."""
 _SIDES = ("technique", "against")
@@ -173,13 +173,14 @@ def read_drawing(table: object, where: str, free: Free, derived: tuple[str, ...]
         raise InputError(where, f"is {show(table)}, expected a table of title, metric and of")
     known_keys(table, _DRAWING, where)
     r = reader(table, where)
-    name = quantity(r.text("metric"), r.where("metric")).name
+    equation = _equation(r).name if "equation" in table else ""
+    name = "" if equation else quantity(r.text("metric"), r.where("metric")).name
     over = r.text("over", "")
     if over and (over not in free or over == r.text("of")):
         raise r.fault("over", f"no such other knob or unknown: {show(over)}", nearest(over, free))
     return s.Drawing(r.text("title"), where, name, _of(r, free, needed=True), over,
                      r.choice("side", (*_SIDES, "ratio"), "ratio"), _bound(r, "set", free, derived),
-                     _table(r, "against"), _overrides(r, "published"))
+                     _table(r, "against"), _overrides(r, "published"), equation, _table(r, "arguments"))
 
 
 def check_expressions(raw: object, where: str) -> None:

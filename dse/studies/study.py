@@ -83,7 +83,8 @@ class Derived:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A figure that the file asks for: a metric over one knob or unknown, or a map over two.
+    """A figure that the file asks for: a metric (or an equation of `arguments`) over one knob or unknown, or a map over
+    two.
 
     side: "technique" or "against" for that side's metric, "ratio" for technique over against.
     """
@@ -97,6 +98,8 @@ class Drawing:
     set: Mapping[str, float | str] = field(default_factory=dict)
     against: Raw = field(default_factory=dict)
     published: Raw = field(default_factory=dict)
+    equation: str = ""
+    arguments: Raw = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
