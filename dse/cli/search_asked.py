@@ -19,7 +19,9 @@ from dse.search.grid import LIMITS, Aim
 from dse.search.space import Space, make_space
 from dse.search.variables import Choice
 from dse.search.variant import NEUTRAL, Variant
+from dse.studies.files import load_technique
 from dse.studies.searches import SearchFile, find_search
+from dse.studies.variants import make_variants, read_choices
 
 USERS = tuple(sorted({float(n) for power in range(11) for n in (2**power, 3 * 2**power // 2)}))
 """Concurrencies of a search that was given no load: 1, 2, 3, 4, 6, 8, ..., powers of two and halfway between."""
@@ -57,7 +59,7 @@ def read_asked(model: str, options: Mapping[str, str | None], objectives: Sequen
     asked["file"] = {name: file.file for name in held if name not in given}
     asked["techniques"] = {**file.techniques, **_modes(techniques)}
     asked["knobs"] = {**file.knobs, **{name: (_values(text), f"--knob {name}") for name, text in parse.assignments(
-        knobs, "--knob", 'such as kvpr.split=0,0.5 or "l2=1 MiB..200 MiB:200"').items()}}
+        knobs, "--knob", 'such as kv_split.share=0,0.5 or "l2=1 MiB..200 MiB:200"').items()}}
     return asked
 
 
@@ -109,14 +111,11 @@ def make_search(asked: Asked) -> tuple[Space, Aim]:
     variants: Sequence[Variant] = (NEUTRAL,)
     chosen: Mapping[str, Choice] = {}
     if asked["techniques"] or asked["knobs"]:
-        from dse.studies import variants as made  # studies load when a technique or a knob is asked for
-        from dse.studies.files import load_technique
-
         techniques = {name: (load_technique(name), mode) for name, mode in asked["techniques"].items()}
         _check_names([technique.name for technique, _ in techniques.values()])
         on = [technique for technique, mode in techniques.values() if mode != "off"]
-        said = made.read_choices(asked["knobs"], on)
-        variants, chosen = made.make_variants(techniques, said), said.machine
+        said = read_choices(asked["knobs"], on)
+        variants, chosen = make_variants(techniques, said), said.machine
     space = make_space(
         model, system, gpus=int(asked.get("gpus", system.node.gpus_per_node)), load=load, loads=asked.get(load, USERS),
         input_tokens=asked["input_tokens"], output_tokens=asked["output_tokens"], arrival_cv2=asked["arrival_cv2"],

@@ -23,7 +23,8 @@ MOST_ROWS = 20
 REASONS = {"memory": "device memory", "host_memory": "host memory", "rate": "the rate asked for",
            "ttft_ms": "--ttft-ms", "tpot_ms": "--tpot-ms", "ttft_p90_ms": "--ttft-p90-ms",
            "tpot_p90_ms": "--tpot-p90-ms", "reticle": "the reticle (reticle)",
-           "shoreline": "the edge of the die (shoreline)", "finite": "an objective without a value", "knobs": "values of knobs that cannot be together"}
+           "shoreline": "the edge of the die (shoreline)", "finite": "an objective without a value",
+           "knobs": "values of knobs that cannot be together"}
 _FREE = {"kv_offload": ("KV off", 1.0), "weight_offload": ("w off", 1.0), "l2": ("L2 MB", 1e6), "hbm": ("HBM", 1.0),
          "link": ("GB/s", 1e9), "cores": ("cores", 1.0)}
 """Heading and unit of a free variable's column."""

@@ -25,7 +25,7 @@ def remaking_flops(hidden: Number, kv_width: Number) -> Number:
 def remade_time(split: Number, hidden: Number, kv_width: Number, element: Number, rate: Number,
                 compute: Number) -> Number:
     """Seconds until one token's keys and values of one layer are there: inputs first, then remaking beside fetching."""
-    remaking = split * remaking_flops(hidden, kv_width) / compute
+    remaking = split * 4 * hidden * kv_width / compute
     fetching = (1 - split) * 2 * kv_width * element / rate
     return split * hidden * element / rate + maximum(remaking, fetching)
 
@@ -37,7 +37,7 @@ def balanced_split(hidden: Number, element: Number, rate: Number, compute: Numbe
     It is the best share where keys and values are wider than the inputs (2 kv_width > hidden); otherwise none is.
     """
     own = element * compute / rate
-    return own / (own + remaking_flops(hidden, 1) / 2)
+    return own / (own + 2 * hidden)
 
 
 @equation("", SOURCE, split="", hidden="", kv_width="")

@@ -96,14 +96,14 @@ def prefill(d: Deployment, tokens: Number, prompts: Number = 1.0, past: Number =
             unevenness: Number = 1.0) -> Span:
     """Prompts without decodes on a replica: their chunks follow each other through the pipeline stages.
 
-    Where a plan asks for micro-batches, each layer computes so many parts in turn: some of the prompts each, or parts of
-    a prompt where there are fewer prompts.
+    Where a plan asks for micro-batches, each layer computes so many parts in turn: some of the prompts each, or parts
+    of a prompt where there are fewer prompts.
     """
     chunks, _ = chunking(d, tokens, 0.0)
     micro = 1.0 if d.plan.batching.micro is None else d.micro
     apart = np.asarray(prompts) >= micro
-    each = chunk_of(tokens, chunks * where(apart, 1.0, micro), where(apart, prompts / micro, prompts), past, unevenness)
-    it = Iteration(prompt=each)
+    cuts, together = chunks * where(apart, 1.0, micro), where(apart, prompts / micro, prompts)
+    it = Iteration(prompt=chunk_of(tokens, cuts, together, past, unevenness))
     warmth = warmth_between_iterations(d)
     work = all_layers(d, it, warmth)
     work = work if d.plan.batching.micro is None else times(micro, work)

@@ -89,7 +89,8 @@ def _patterns(value: Any, where: str) -> tuple[str, ...]:
     return tuple(check_pattern(name, where) for name in names)
 
 
-_READERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {"placement": Placement, "formats": read_formats, "chance": _chance, "pools": read_pools}
+_READERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "placement": Placement, "formats": read_formats, "chance": _chance, "pools": read_pools}
 
 
 def field_document(value: Any) -> Any:

@@ -65,7 +65,9 @@ def explore(space: Space, aim: Aim, settings: Settings, progress: Progress = lam
         outcome = Outcome(base.front, base.sample, base.considered, base.feasible, dict(base.rejected), base.miss)
     outcome.front = front(outcome.front, aim.objectives, aim.better)
     outcome.seconds["grid"] += spent
-    if len(outcome.front) and not outcome.interrupted:
+    # a grid with holes is cut into many small blocks, which nobody can afford on an outer grid
+    whole = not (space.sampled and outcome.rejected.get("knobs"))
+    if len(outcome.front) and whole and not outcome.interrupted:
         start = time.perf_counter()
         try:
             outcome.regret = measure(space, aim, float(outcome.front.column(aim.objectives[0])[0]), settings.memory)
@@ -157,6 +159,8 @@ def _scale(aim: Aim, base: Found) -> Scale:
     """Ranges of the first grid's front, or decades around its nearest miss."""
     if base.miss is not None:
         return scale_of(base.miss.point.columns(aim.objectives), aim.better, DECADES)
+    if not len(base.front):                      # every plan is refused at the knobs' defaults
+        return scale_of(np.ones((1, len(aim.objectives))), aim.better, DECADES)
     return scale_of(base.front.columns(aim.objectives), aim.better)
 
 

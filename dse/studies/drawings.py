@@ -67,7 +67,8 @@ def _equation(bench: Bench, d: Drawing) -> Drawn:
     own = overlaid(study.published, d.published)
     holder = Side(Technique("equation"), {**own, "arguments": d.arguments}, d.where)
     bound = sweep(bench, [holder], d.set, varied, (), steady=study.unknown)
-    found = evaluate_equation(d.equation, d.arguments, surroundings(own, bound.values, f"{study.file}: published"), d.where)
+    symbols = surroundings(own, bound.values, f"{study.file}: published")
+    found = evaluate_equation(d.equation, d.arguments, symbols, d.where)
     grid = np.broadcast_to(found, bound.axes.shape)
     unit = find(d.equation, d.where).result
     if d.over:
