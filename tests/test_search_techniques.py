@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -191,6 +193,14 @@ def test_a_point_of_a_result_repeats_as_a_plan(tmp_path: Path, capsys: pytest.Ca
     assert "kvpr.split" in rows[0]
 
 
+def test_a_study_with_techniques_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    more = ("--technique", "kvpr", "--knob", "kvpr.split=0.1..0.9", "--free", "none", "--out", str(tmp_path / "r"))
+    for trials in (2, 4):
+        command = ["-m", "dse.cli.main", "search", *CHEAP, *more, "--trials", str(trials)]
+        subprocess.run([sys.executable, *command], check=True, capture_output=True)     # hashes differ by process
+    assert json.loads((tmp_path / "r" / "result.json").read_text())["search"]["trials"] == 4
+
+
 def test_a_remade_cache_repeats_and_can_be_drawn(tmp_path: Path) -> None:
     page = pytest.importorskip("dse.report.page")
     folder = tmp_path / "r"
@@ -242,6 +252,16 @@ def test_a_file_says_what_options_say_and_options_win(tmp_path: Path, capsys: py
     changed = json.loads(capsys.readouterr().out)
     assert changed["search"]["traffic"]["batch"] == [4]
     assert "variants" not in changed["search"]
+
+
+def test_a_technique_beside_the_file_goes_by_its_stem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "slow.toml").write_text('kind = "technique"\nparallelism.shares = { hbm = 0.5 }\n')
+    (tmp_path / "a.toml").write_text(FILE.replace("preserve =", '"slow.toml" ='))
+    assert run(["search", str(tmp_path / "a.toml"), "--technique", "slow=on", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["search"]["variants"] == ["slow"]
+    assert run(["search", "remade_cache", "--technique", "kvpr=off", "--technique", "remade_part=off", "--knob",
+                "kv_offload=0.7,0.8", "--json"]) == 0                         # its knobs are without effect then
+    assert "variants" not in json.loads(capsys.readouterr().out)["search"]
 
 
 @pytest.mark.parametrize(("old", "new", "message"), [

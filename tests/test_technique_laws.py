@@ -246,3 +246,9 @@ def test_pools_that_cannot_be_are_refused_by_name(pools: dict[str, Any], words: 
     with pytest.raises(InputError) as caught:
         plan_from_document({"pools": pools}, "")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("form", [{"as": "x", "share": 0.0, "fused": False}, {"as": "x", "share": 0.0},
+                                  {"bits": 16}, {"moved": 1.0, "stored": 1.0}, {"share": 0.0, "bits": 2}])
+def test_a_form_that_changes_nothing_costs_nothing(form: dict[str, Any]) -> None:
+    assert step(predicted({"formats": {"kv": form}})) == pytest.approx(step(predicted({})), rel=1e-12)

@@ -57,7 +57,7 @@ def read_asked(model: str, options: Mapping[str, str | None], objectives: Sequen
         if name not in asked:
             raise InputError(parse.option(name), "is missing", "give it, or name a search file that has it")
     asked["file"] = {name: file.file for name in held if name not in given}
-    asked["techniques"] = {**file.techniques, **_modes(techniques)}
+    asked["techniques"] = _overruled(file.techniques, _modes(techniques))
     asked["knobs"] = {**file.knobs, **{name: (_values(text), f"--knob {name}") for name, text in parse.assignments(
         knobs, "--knob", 'such as kv_split.share=0,0.5 or "l2=1 MiB..200 MiB:200"').items()}}
     return asked
@@ -89,6 +89,19 @@ def _modes(texts: Sequence[str]) -> dict[str, str]:
     return made
 
 
+def _overruled(held: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """Techniques of a file with the modes that options give; a technique in a file of its own goes by its stem."""
+    made = {_stem(name): (name, mode) for name, mode in held.items()}
+    for name, mode in given.items():
+        known = made.get(name)
+        made[_stem(name)] = (name if known is None else known[0], mode)
+    return dict(made.values())
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem if name.endswith(".toml") else name
+
+
 def _values(text: str) -> object:
     """The values of a knob as a file would have them: a list, or a table of low, high and points."""
     if ".." not in text:
@@ -114,7 +127,9 @@ def make_search(asked: Asked) -> tuple[Space, Aim]:
         techniques = {name: (load_technique(name), mode) for name, mode in asked["techniques"].items()}
         _check_names([technique.name for technique, _ in techniques.values()])
         on = [technique for technique, mode in techniques.values() if mode != "off"]
-        said = read_choices(asked["knobs"], on)
+        off = {technique.name for technique, mode in techniques.values() if mode == "off"}
+        said = read_choices({name: (raw, where) for name, (raw, where) in asked["knobs"].items()
+                             if where.startswith("--knob") or name.partition(".")[0] not in off}, on)
         variants, chosen = make_variants(techniques, said), said.machine
     space = make_space(
         model, system, gpus=int(asked.get("gpus", system.node.gpus_per_node)), load=load, loads=asked.get(load, USERS),

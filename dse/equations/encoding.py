@@ -44,3 +44,9 @@ def serial_remaking_balance(hidden: Number, kv_width: Number, element: Number, k
     Negative where the inputs are wider than keys and values: then no machine gains.
     """
     return 4 * hidden * kv_width / (2 * kv_width * element - hidden * kept)
+
+
+@equation("", REMADE, hidden="", kv_width="", encoded="")
+def remade_saving_ratio(hidden: Number, kv_width: Number, encoded: Number) -> Number:
+    """Bytes of plain keys and values over those of the encoded inputs they are remade from: 2 kv / (h e)."""
+    return 2 * kv_width / (hidden * encoded)

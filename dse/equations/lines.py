@@ -88,7 +88,8 @@ def stalled_share(rate: Number, gap: Number, longer: Number) -> Number:
     return 1 - e ** (-rate * gap * minimum(longer, 1))
 
 
-@equation("1/s", "a Poisson number of prompts between two tokens, in the limit of few", share="", gap="s", longer="")
-def rate_for_stalls(share: Number, gap: Number, longer: Number) -> Number:
-    """Requests a second at which that `share` of the gaps holds a long prompt, at most one each."""
-    return share / gap / minimum(longer, 1)
+@equation("", "a Poisson number of prompts between two tokens, in the limit of few", served="1/s", gap="s", longer="",
+          allowed="")
+def stall_free_gain(served: Number, gap: Number, longer: Number, allowed: Number) -> Number:
+    """Requests a second of a schedule without stalls over those at which the `allowed` share of gaps holds one."""
+    return served * gap * minimum(longer, 1) / allowed

@@ -13,12 +13,6 @@ from dse.equations.registry import equation
 SOURCE = "products of 16-bit inputs with 4-bit weights, arXiv 2408.11743"
 
 
-@equation("", SOURCE, bits="", group="", scale_bits="")
-def encoded_bits(bits: Number, group: Number, scale_bits: Number) -> Number:
-    """Bits that an element takes with its part of the scale that a group shares."""
-    return bits + scale_bits / group
-
-
 @equation("", SOURCE, rows="", wide="B", narrow="B", peak="FLOP/s", bandwidth="B/s")
 def narrow_gain(rows: Number, wide: Number, narrow: Number, peak: Number, bandwidth: Number) -> Number:
     """Time of a product with `wide` weights over that with `narrow` ones, multiplied at one rate."""

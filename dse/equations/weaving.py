@@ -13,11 +13,10 @@ def woven(compute: Number, sums: Number, share: Number, split: Number) -> Number
     """Time with sums behind the computing of another part, which lends them a `share` of itself and pays for being
     split.
     """
-    slower = compute / (1 - share) + split
-    return slower + maximum(sums - slower, 0)
+    return maximum(compute / (1 - share) + split, sums)
 
 
 @equation("s", "definition", device="s", passes="", each="s")
 def submitted(device: Number, passes: Number, each: Number) -> Number:
-    """Time of kernels that a host submits one by one, `each` pass over a layer or part: no less than submitting takes."""
+    """Time of kernels that a host submits one by one in so many passes over a layer: no less than submitting takes."""
     return maximum(device, passes * each)

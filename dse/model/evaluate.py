@@ -69,7 +69,8 @@ class Evaluation:
 
     def bound_by(self, phase: str) -> str:
         """The resource charged most in a phase (of a single plan)."""
-        sums = {r: sum(float(v) for (_, name), v in self.breakdown(phase).items() if name == r) for r in RESOURCES}
+        charges = self.breakdown(phase)
+        sums = {r: sum(float(v) for (_, name), v in charges.items() if name == r) for r in RESOURCES}
         return max(sums, key=lambda r: sums[r])
 
 

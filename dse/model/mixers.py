@@ -15,7 +15,7 @@ from dse.equations.attention import (
     windowed_pairs,
 )
 from dse.equations.memory import kv_heads_per_rank
-from dse.equations.num import Number, minimum
+from dse.equations.num import Number, minimum, where
 from dse.model import kernels
 from dse.model.architecture import LatentAttention, RecurrentMixer, SoftmaxAttention
 from dse.model.collectives import collective
@@ -23,7 +23,7 @@ from dse.model.deployment import Deployment
 from dse.model.kept import Kept
 from dse.model.kernels import Warmth
 from dse.model.segments import Decode, Iteration, Prompt
-from dse.model.spans import Span, op, seq
+from dse.model.spans import Span, op, seq, times
 from dse.model.system import vector_peak
 from dse.model.transfers import kv_transfers, state_transfer
 from dse.plan.formats import element_bytes
@@ -91,7 +91,8 @@ def remade_kv(d: Deployment, decode: Decode, width: Number, keys: Number, warmth
         yield collective(d.system, "remake_kv.gather.peer", "all_gather", d.tp,
                          tokens * d.model.hidden * d.kept[remade.ancestor].moved)
         if not remade.fused:
-            yield projection(d, "remake_kv", tokens, width, d.model.hidden, warmth)
+            wanted = where(tokens > 0, 1.0, 0.0)     # weights are not read for nothing
+            yield times(wanted, projection(d, "remake_kv", tokens, width, d.model.hidden, warmth))
 
 
 def read_kv(d: Deployment, width: Number) -> Kept | None:

@@ -111,7 +111,7 @@ def _mixed_work(d: Deployment, requests: Requests, base: Number, slope: Number, 
     each = added(maximum(minimum(batch / requests.steps, room), 1.0))
     if d.plan.placement.uses_host:       # one prompt may hide behind the host link's stream, a budget of them cannot
         each = where(d.plan.placement.host_shares > 0, maximum(each, added(maximum(room, 1.0))), each)
-    return chunks * each / d.pp
+    return chunks * each / maximum(d.micro, d.pp)      # every micro-batch has a prompt of its own
 
 
 def _prompt_work(d: Deployment, requests: Requests, prompt: Span, batch: Number) -> Number:

@@ -140,7 +140,12 @@ class Space:
 
 def _digest(parts: Mapping[str, Any]) -> str:
     """A fingerprint of every figure of a model and a system: two catalogues may differ under one name."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_in_order).encode()).hexdigest()[:16]
+
+
+def _in_order(value: object) -> Any:
+    """What JSON has no form for: sets sorted, as their order differs between runs of Python."""
+    return sorted(value) if isinstance(value, frozenset | set) else str(value)
 
 
 def make_space(model: Model, system: System, *, gpus: int, load: str, loads: Sequence[float],

@@ -178,6 +178,7 @@ def _check_splits(technique: Technique) -> None:
 
 
 def _fingerprint(chain: Sequence[Technique]) -> str:
-    text = json.dumps([[t.name, t.fields, {n: str(k) for n, k in t.knobs.items()}] for t in chain], sort_keys=True,
-                      default=str)
+    knobs = [{n: [k.values, k.low, k.high, k.default, k.closed and k.closed.text] for n, k in t.knobs.items()}
+             for t in chain]
+    text = json.dumps([[t.name, t.fields] for t in chain] + knobs, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
