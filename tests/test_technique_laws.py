@@ -252,3 +252,9 @@ def test_pools_that_cannot_be_are_refused_by_name(pools: dict[str, Any], words: 
                                   {"bits": 16}, {"moved": 1.0, "stored": 1.0}, {"share": 0.0, "bits": 2}])
 def test_a_form_that_changes_nothing_costs_nothing(form: dict[str, Any]) -> None:
     assert step(predicted({"formats": {"kv": form}})) == pytest.approx(step(predicted({})), rel=1e-12)
+
+
+def test_two_techniques_that_keep_shares_as_inputs_never_keep_more_than_all() -> None:
+    both = predicted({"formats": {"kv": [{"as": "x", "share": 0.6}, {"as": "x", "share": 0.5}]}}).deployment.kept["kv"]
+    assert [r.share for r in both.remade] == pytest.approx([0.6, 0.2])
+    assert both.crossing == pytest.approx(0.2)

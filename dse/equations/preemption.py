@@ -27,12 +27,13 @@ def overflow_chance(load: Number, sequences: Number, spread: Number) -> Number:
     return 1 / (1 + e ** (-1.5976 * score - 0.070566 * score * score * score))
 
 
-@equation("", NORMAL + "; the logistic inverted without its cubic term, 0.02 of a deviation off at most", chance="",
-          sequences="", spread="")
+@equation("", NORMAL + "; its cubic solved", chance="", sequences="", spread="")
 def load_of_chance(chance: Number, sequences: Number, spread: Number) -> Number:
-    """Load at which a batch outgrows the cache with this chance."""
-    bounded = clip(chance, 1e-4, 1 - 1e-4)
-    score = log2(bounded / (1 - bounded)) / log2(e) / 1.702
+    """Load at which a batch outgrows the cache with this chance; 1e-6 from never and always at most."""
+    bounded = clip(chance, 1e-6, 1 - 1e-6)
+    half = log2(bounded / (1 - bounded)) / log2(e) / 0.070566 / 2
+    root = sqrt(half * half + (1.5976 / 0.070566 / 3) ** 3)
+    score = (root + half) ** (1 / 3) - (root - half) ** (1 / 3)
     return 1 / maximum(1 - score * spread / sqrt(sequences), LEAST)
 
 

@@ -57,10 +57,12 @@ def kept(what: str, name: Number, forms: tuple[Form, ...]) -> Kept:
     base = element_bytes(name)
     stored = moved = base
     extra: Number = 0.0
+    left: Number = 1.0
     grain, remade, compute = None, [], name
     for form in forms:
         if form.kept_as is not None:
-            remade.append(Remade(form.share, form.kept_as, form.keep, form.fused))
+            remade.append(Remade(form.share * left, form.kept_as, form.keep, form.fused))
+            left = left * (1.0 - form.share)      # a later form takes its share of what stays
             continue
         ratio = 1.0 if form.bits is None else (form.bits + form.scale_bits / form.group) / 8 / base
         extra = extra + moved / base * form.extra * form.share

@@ -22,16 +22,16 @@ from dse.model.system import disk_latency, disk_rate, host_latency, host_rate, l
 def host_transfer(d: Deployment, name: str, nbytes: Number, grain: Number | None = None) -> Span:
     """`nbytes` over the host link of one device, in accesses of `grain` bytes."""
     rate, latency = host_rate(d.system), host_latency(d.system)
-    if grain is not None:
-        rate = grained_rate(rate, latency, grain, outstanding(d.system))
+    if grain is not None:           # every access has its start, which the rate holds
+        rate, latency = grained_rate(rate, latency, grain, outstanding(d.system)), 0.0
     return op(name, {"latency": where(nbytes > 0, latency, 0.0), "host_link": nbytes / rate}, 1)
 
 
 def disk_transfer(d: Deployment, name: str, nbytes: Number, grain: Number | None = None) -> Span:
     """`nbytes` from a device's share of its host's disks into host memory."""
     rate, latency = disk_rate(d.system), disk_latency(d.system)
-    if grain is not None:
-        rate = grained_rate(rate, latency, grain, outstanding(d.system))
+    if grain is not None:           # every access has its start, which the rate holds
+        rate, latency = grained_rate(rate, latency, grain, outstanding(d.system)), 0.0
     return op(name, {"latency": where(nbytes > 0, latency, 0.0), "disk_link": nbytes / rate}, 1)
 
 

@@ -13,6 +13,7 @@ from dse.errors import InputError, nearest
 from dse.model.evaluate import Evaluation
 from dse.model.metrics import METRICS
 from dse.model.parameters import cache_elements_per_token
+from dse.plan.vocabulary import STATE
 
 DECODE, PREFILL = "decode", "prefill"
 
@@ -58,7 +59,8 @@ def _layer(e: Evaluation) -> Number:
 
 
 def _state(e: Evaluation) -> Number:
-    return (e.memory["kv"] + e.host_memory.get("kv", 0.0)) / held_sequences(e)
+    held = (table.get(name, 0.0) for table in (e.memory, e.host_memory) for name in STATE)
+    return sum(held, 0.0) / held_sequences(e)
 
 
 def _tokens(e: Evaluation) -> Number:
@@ -81,7 +83,7 @@ QUANTITIES: Mapping[str, Quantity] = {q.name: q for q in (
     *(Quantity(m.name, m.title, m.unit, m.better, _metric(m.name)) for m in METRICS.values()),
     *(q for q in (
         Quantity("layer_s", "one decode layer", "s", -1, _layer),
-        Quantity("state_bytes", "KV of one sequence on the fullest device", "B", -1, _state),
+        Quantity("state_bytes", "state of one sequence on the fullest device", "B", -1, _state),
         Quantity("tokens_max", "tokens whose KV fits a replica", "", 1, _tokens),
         Quantity("event_s", "time of events in a step", "s", -1, _event),
         Quantity("transfer_bytes", "cache of a prompt, handed over where pools are apart", "B", -1, _transfer),
