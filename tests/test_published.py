@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 import sympy
 
+from dse.catalogue.models import load_model
+from dse.catalogue.systems import load_system
 from dse.equations import recompute
+from dse.model.evaluate import evaluate
+from dse.plan.plan import devices, plan_from_document
+from dse.plan.traffic import Traffic
+from dse.studies.apply import applied
 from dse.studies.files import load_study, load_technique, study_names
 from dse.studies.judge import Outcome
 from dse.studies.reproduce import Verdicts, reproduce
@@ -66,3 +73,22 @@ def test_the_saving_is_what_the_best_split_takes_off_the_transfer() -> None:
     split = recompute.balanced_split(4096.0, 2.0, 32e9, 312e12)
     whole, best = (recompute.remade_time(s, 4096.0, 4096.0, 2.0, 32e9, 312e12) for s in (0.0, split))
     assert 1 - best / whole == pytest.approx(recompute.remade_saving(split, 4096.0, 4096.0), rel=1e-12)
+
+
+HOMES = {"expert_offloading": ("qwen3-30b-a3b", 1), "distserve": ("llama-3.1-8b", 2), "kunserve": ("llama-3.1-8b", 2)}
+"""Models and devices of techniques that need experts, or several replicas."""
+CHIPS = (("h100_sxm", "vllm"), ("b200_sxm", "sglang"), ("mi300x", "roofline"))
+
+
+@pytest.mark.parametrize("name", study_names())
+@pytest.mark.parametrize(("chip", "engine"), CHIPS)
+def test_every_technique_runs_on_other_models_and_chips_than_its_papers(name: str, chip: str, engine: str) -> None:
+    shape, gpus = HOMES.get(name, ("llama-3.1-8b", 1))
+    model, system = load_model(shape), load_system(chip, gpus, engine)
+    traffic = Traffic(2048, 128, concurrency=16)
+    base = {} if name in ("distserve", "kunserve") else {"parallelism": {"tp": gpus}}
+    made = applied(base, [load_technique(name)], {}, model, system, traffic)
+    plan = plan_from_document(made.document, name)
+    found = evaluate(model, replace(system, gpus=devices(plan)), plan, traffic)
+    assert 0 < found.metrics["tpot_s"] < 60
+    assert sum(found.breakdown("decode").values()) == pytest.approx(found.metrics["decode_step_s"], rel=1e-9)

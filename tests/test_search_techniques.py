@@ -328,4 +328,4 @@ def test_every_search_of_the_catalogue_runs(name: str, capsys: pytest.CaptureFix
     assert run(["search", name, "--trials", "2", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["front"]
-    assert len(document["search"]["variants"]) > 1
+    assert any(name != "none" for name in document["search"]["variants"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,8 @@ def step(technique: str | None, knob: str = "", model: str = "llama-3.1-8b") -> 
     settings = {} if technique is None else {f"{technique}.{NEUTRAL[technique]}": knob}
     shape = load_model(model)
     document = applied({}, chain, settings, shape, system, traffic).document
-    return float(evaluate(shape, system, plan_from_document(document, ""), traffic).metrics["decode_step_s"])
+    seconds: Any = evaluate(shape, system, plan_from_document(document, ""), traffic).metrics["decode_step_s"]
+    return float(seconds)
 
 
 @pytest.mark.parametrize("name", NEUTRAL)

@@ -33,7 +33,7 @@ def reproduce(
 ) -> None:
     """Predict every published claim of the studies, and compare the verdicts with those that the files record.
 
-    Exits with 5 where a verdict differs from the recorded one.
+    Without a name it prints a line for each study. Exits with 5 where a verdict differs from the recorded one.
     """
     from dse.studies.files import load_study, study_names
     from dse.studies.reproduce import document
@@ -50,15 +50,20 @@ def reproduce(
     if as_json:
         show.print_json(document(found))
     else:
-        show.print_page(_page(found, report))
+        show.print_page(_page(found, report, detailed=bool(studies)))
     if not all(v.agrees for v in found):
         raise typer.Exit(DISAGREES)
 
 
-def _page(found: Sequence[Verdicts], report: Path | None) -> Iterator[RenderableType]:
-    for v in found:
+def _page(found: Sequence[Verdicts], report: Path | None, detailed: bool) -> Iterator[RenderableType]:
+    """Every claim of the studies that were named; of all of them a line each."""
+    for v in found if detailed else ():
         yield from _study(v)
+    if len(found) > 1:
+        yield from _table(found)
     yield show.heading(_counts(found))
+    if not detailed:
+        yield Text("dse reproduce NAME shows its claims, unknowns and settings; --report FILE draws them", style="dim")
     wrong = [(v, o) for v in found for o in v.outcomes if not o.agrees]
     for v, o in wrong:
         what = f"{o.verdict}, the file records {o.claim.verdict or 'nothing'}" if o.verdict != o.claim.verdict else \
@@ -66,6 +71,16 @@ def _page(found: Sequence[Verdicts], report: Path | None) -> Iterator[Renderable
         yield Text(f"{v.study.name}: {o.claim.words}: {what}", style="bold red")
     if report is not None:
         yield Text(f"wrote {report}")
+
+
+def _table(found: Sequence[Verdicts]) -> Iterator[RenderableType]:
+    from dse.studies.study import VERDICTS
+
+    yield show.heading("Studies")
+    heads = (name.lower().split("-")[0] for name in VERDICTS)
+    counts = {v.study.name: [sum(o.verdict == name for o in v.outcomes) for name in VERDICTS] for v in found}
+    yield show.table(("study", "claims", *heads), [
+        (name, str(sum(row)), *(str(n or "") for n in row)) for name, row in counts.items()])
 
 
 def _counts(found: Sequence[Verdicts]) -> str:

@@ -112,7 +112,7 @@ def _pooled(model: Model, system: System, plan: Plan) -> Deployment:
     made = {}
     for name, pool in plan.pools.members.items():
         own = specialised(plan, pool.fields, f"pools.{name}")
-        if own.parallelism.dp is not None:
+        if "dp" in pool.fields.get("parallelism", {}):
             raise InputError(f"pools.{name}.parallelism.dp", "the instances of a pool are its count", "leave dp out")
         counted = replace(own.parallelism, dp=pool.count)
         one = with_parallelism(own, counted)

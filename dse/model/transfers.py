@@ -62,7 +62,9 @@ def kv_transfers(d: Deployment, it: Iteration, width: Number, keys: Number) -> I
     if _nothing(away) and _nothing(there):
         return
     read = 0.0 if it.decode is None else it.decode.sequences * keys * kv.crossing
-    new = it.tokens * away
+    new = 0.0 if it.prompt is None else it.prompt.prompts * it.prompt.tokens * away
+    if it.decode is not None:       # what is attended to there goes there with its queries
+        new = new + it.decode.tokens * maximum(away - there, 0.0)
     element = width * kv.moved / d.cp
     if not _nothing(disk):
         yield disk_transfer(d, "attention.kv.disk_link", read * disk * element, kv.grain)

@@ -105,10 +105,14 @@ def with_parallelism(plan: Plan, parallelism: Parallelism) -> Plan:
 def devices(plan: Plan) -> Number:
     """Devices of the plan: the product of its splits, or the sum over its pools."""
     if not plan.pools.members:
-        par = plan.parallelism
-        return par.tp * par.pp * par.cp * (1.0 if par.dp is None else par.dp)
-    return sum(pool.count * devices(specialised(plan, pool.fields, f"pools.{name}"))
+        return _per_replica(plan) * (1.0 if plan.parallelism.dp is None else plan.parallelism.dp)
+    return sum(pool.count * _per_replica(specialised(plan, pool.fields, f"pools.{name}"))
                for name, pool in plan.pools.members.items())
+
+
+def _per_replica(plan: Plan) -> Number:
+    par = plan.parallelism
+    return par.tp * par.pp * par.cp
 
 
 def with_setting(doc: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

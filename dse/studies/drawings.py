@@ -50,12 +50,14 @@ def _drawn(bench: Bench, d: Drawing) -> Drawn:
     values = [_best(bench, side, bound, q, d.where) for side in asked]
     names = [n for n in bound.axes.knobs if n not in bound.optimal]
     ratio = d.side == "ratio"
+    with np.errstate(invalid="ignore"):      # nothing finite on both sides is no point of the figure
+        relative = values[0] / values[-1]
     if d.over:
-        grid = values[0] / values[-1] if ratio else values[0]
+        grid = relative if ratio else values[0]
         grid = grid if names.index(d.over) == 0 else grid.T
         return Drawn(d, "" if ratio else q.unit, _axis(study, d.of), {"map": _plain(grid)}, _axis(study, d.over))
     if ratio:
-        return Drawn(d, "", _axis(study, d.of), {"technique / against": _plain(values[0] / values[-1])})
+        return Drawn(d, "", _axis(study, d.of), {"technique / against": _plain(relative)})
     labels = ["technique", "against"] if len(values) == 2 else ["against"]
     return Drawn(d, q.unit, _axis(study, d.of), {n: _plain(v) for n, v in zip(labels, values, strict=True)})
 

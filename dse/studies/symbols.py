@@ -45,7 +45,8 @@ def traffic_symbols(traffic: Traffic) -> Symbols:
     made = {"input_tokens": traffic.input_tokens, "output_tokens": traffic.output_tokens,
             "context": traffic.input_tokens + (traffic.output_tokens - 1) / 2 if context is None else context}
     name, load = traffic.load
-    return {**made, name: load}
+    users = {"batch": load} if name == "concurrency" else {}       # what a batch may hold
+    return {**made, **users, name: load}
 
 
 def machine_symbols(system: System, splits: Mapping[str, Any]) -> Symbols:
