@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dse.catalogue import hardware, paths
+from dse.catalogue import hardware, parts, paths
 from dse.catalogue.files import LARGEST_BYTES
 from dse.catalogue.quantity import quantity, unit_of
 from dse.errors import InputError
@@ -31,9 +31,9 @@ SYSTEMS = {
     "hgx_a100", "hgx_h100", "hgx_h200", "hgx_b200", "hgx_b300", "gb200_nvl72", "gb300_nvl72", "mi300x_node",
     "mi355x_node", "l40s_node", "cloudmatrix384", "tpu_v5e_pod", "dgx_h100_4to1",
 }  # fmt: skip
-KINDS = (hardware.ACCELERATORS, hardware.SYSTEMS, hardware.LINKS, hardware.TIERS, "hardware/economics")
+KINDS = (parts.ACCELERATORS, parts.SYSTEMS, parts.LINKS, parts.TIERS, "hardware/economics")
 FILES = [paths.find(kind, name) for kind in KINDS for name in paths.names(kind)]
-H100 = paths.find(hardware.ACCELERATORS, "h100_sxm")
+H100 = paths.find(parts.ACCELERATORS, "h100_sxm")
 
 
 def figures(document: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -113,11 +113,11 @@ def test_system_does_not_load(name: str) -> None:
     assert node.chip.scale_out.oversubscription == node.oversubscription
 
 
-@pytest.mark.parametrize("kind", [hardware.LINKS, hardware.TIERS])
+@pytest.mark.parametrize("kind", [parts.LINKS, parts.TIERS])
 def test_link_or_tier_does_not_load(kind: str) -> None:
     assert paths.names(kind)
     for name in paths.names(kind):
-        assert hardware.load_part(kind, name)
+        assert parts.load_part(kind, name)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -364,7 +364,7 @@ def test_garbled_file_gives_a_traceback(written: Any, seed: int) -> None:
 
 
 def test_bad_system_names_no_key(written: Any) -> None:
-    text = paths.find(hardware.SYSTEMS, "hgx_h100").read_text()
+    text = paths.find(parts.SYSTEMS, "hgx_h100").read_text()
     for old, new, words in (
         ('"h100_sxm"', '"h100_smx"', "mine.toml: chip: 'h100_smx'"),
         ("gpus_per_node", "gpu_per_node", "mine.toml: gpu_per_node: unknown key"),

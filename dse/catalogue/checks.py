@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dse.catalogue import hardware, paths
+from dse.catalogue import hardware, parts, paths
 from dse.catalogue.calibration import ENGINES, FOLDER, load_engine, load_kernels
 from dse.catalogue.files import read_toml
 from dse.catalogue.models import load_model, model_names, published
@@ -77,10 +77,10 @@ def _constants(name: str) -> Mapping[str, Fact]:
 
 
 LOADERS: Mapping[str, Callable[[str], Mapping[str, Fact]]] = {
-    hardware.ACCELERATORS: _chip_facts,
-    hardware.SYSTEMS: _system_facts,
-    hardware.LINKS: lambda name: hardware.load_part(hardware.LINKS, name),
-    hardware.TIERS: lambda name: hardware.load_part(hardware.TIERS, name),
+    parts.ACCELERATORS: _chip_facts,
+    parts.SYSTEMS: _system_facts,
+    parts.LINKS: lambda name: parts.load_part(parts.LINKS, name),
+    parts.TIERS: lambda name: parts.load_part(parts.TIERS, name),
     "hardware/economics": lambda name: hardware.load_economics(name).facts,
     PROCESSES: process_facts,
     PACKAGING: packaging_facts,

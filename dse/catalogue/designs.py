@@ -13,6 +13,7 @@ from typing import Any
 
 from dse.catalogue.figures import Source, facts_of
 from dse.catalogue.files import validate
+from dse.catalogue.parts import TIERS, load_part
 from dse.catalogue.processes import load_packaging, load_process, process_of
 from dse.catalogue.schema import Accelerator
 from dse.catalogue.silicon_schema import DesignOnly, DesignTable
@@ -65,8 +66,6 @@ def _given(value: float, unit: str = "") -> dict[str, Any]:
 
 def _tables(table: DesignTable, v: Mapping[str, float], path: str) -> dict[str, dict[str, Any]]:
     """The tables that follow from a design."""
-    from dse.catalogue.hardware import TIERS, load_part
-
     assert table.memory is not None
     for name in DESCRIBED:
         if v[name] <= 0:

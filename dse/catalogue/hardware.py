@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,11 +10,10 @@ from typing import Any
 from dse.catalogue import designs, paths, variants
 from dse.catalogue.figures import facts_of
 from dse.catalogue.files import read_based, read_toml, validate
-from dse.catalogue.schema import Accelerator, EconomicsFile, Part, System
+from dse.catalogue.parts import ACCELERATORS, LINKS, SYSTEMS, TIERS, load_part, locate
+from dse.catalogue.schema import Accelerator, EconomicsFile, System
 from dse.errors import InputError
 from dse.model.machine import Chip, Economics, Fabric, Fact, Host, Node
-
-ACCELERATORS, SYSTEMS, LINKS, TIERS = (f"hardware/{kind}" for kind in ("accelerators", "systems", "links", "tiers"))
 
 FLOP_PER_SM_CLOCK = 4096  # dense 16-bit FLOP of one Hopper SM: the unit in which chips built otherwise are counted
 SM_LIKE = ("SM", "CU")
@@ -43,7 +41,7 @@ def load_chip(name_or_path: str | Path) -> Chip:
     A file may say `base = "h100_sxm"` and then only what differs; a figure it states replaces the base's whole, and
     other cores, cache, stacks or links in its [design] move what follows from them.
     """
-    path = _locate(ACCELERATORS, name_or_path)
+    path = locate(ACCELERATORS, name_or_path)
     document = read_based(path, _find_chip)
     own = read_toml(path)
     base = own.get("base")
@@ -65,7 +63,7 @@ def load_chip(name_or_path: str | Path) -> Chip:
 
 def load_node(name_or_path: str | Path) -> Node:
     """A node of a system by its catalogue name or from a file."""
-    path = _locate(SYSTEMS, name_or_path)
+    path = locate(SYSTEMS, name_or_path)
     file = validate(System, read_toml(path), str(path))
     facts = facts_of(file, file.sources, str(path))
     chip = load_chip(path.parent / file.chip if file.chip.endswith(".toml") else _find_chip(file.chip, f"{path}: chip"))
@@ -100,25 +98,13 @@ def _is_card(chip: Chip) -> bool:
     return chip.scale_up.domain == 2 or (chip.scale_up.topology == "none" and peer is not None and peer == host)
 
 
-def load_part(kind_folder: str, name_or_path: str | Path) -> dict[str, Fact]:
-    """The figures of one link (LINKS) or memory tier (TIERS) by key."""
-    path = _locate(kind_folder, name_or_path)
-    file = validate(Part, read_toml(path), str(path))
-    return {key.removeprefix("figures."): fact for key, fact in facts_of(file, file.sources, str(path)).items()}
-
-
 def load_economics(name_or_path: str | Path = "datacentre") -> Economics:
     """The constants of owning: server, network, building, energy, life."""
-    path = _locate("hardware/economics", name_or_path)
+    path = locate("hardware/economics", name_or_path)
     file = validate(EconomicsFile, read_toml(path), str(path))
     facts = facts_of(file, file.sources, str(path))
     values = {f.name: facts[f.name].value for f in fields(Economics) if f.name != "facts"}
     return Economics(**values, facts=facts)
-
-
-def _locate(kind_folder: str, name_or_path: str | Path) -> Path:
-    text = os.fspath(name_or_path)
-    return Path(text) if text.endswith(".toml") or os.sep in text else paths.find(kind_folder, text)
 
 
 def _find_chip(name: str, where: str) -> Path:

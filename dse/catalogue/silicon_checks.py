@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from dse.catalogue import hardware
+from dse.catalogue import hardware, parts
 from dse.catalogue.processes import packaging_facts, packaging_from, process_facts, process_from
 from dse.errors import InputError
 from dse.model.machine import Chip, Fact
@@ -56,7 +56,7 @@ def _area(name: str, chip: Chip, s: Silicon) -> Iterator[Compared]:
     derived = float(sum(blocks(s).values()))
     off, most = derived / real.value - 1, AREA_TOLERANCE.get(name)
     within = f" within {100 * most:g} %" if most is not None else _range(real, "mm2")
-    yield Compared(f"{hardware.ACCELERATORS}/{name}", "die area", f"{real.value:,.0f} mm2{within}",
+    yield Compared(f"{parts.ACCELERATORS}/{name}", "die area", f"{real.value:,.0f} mm2{within}",
                    f"{derived:,.0f} mm2, {100 * off:+.1f} %", most is None or abs(off) <= most, most is not None)
 
 
@@ -67,7 +67,7 @@ def _bill(name: str, chip: Chip, s: Silicon) -> Iterator[Compared]:
     low, high = (said.low, said.high) if said.low < said.high else (said.value * (1 - BILL_TOLERANCE),
                                                                   said.value * (1 + BILL_TOLERANCE))
     derived = float(bill(s))
-    yield Compared(f"{hardware.ACCELERATORS}/{name}", "bill of materials",
+    yield Compared(f"{parts.ACCELERATORS}/{name}", "bill of materials",
                    f"{said.value:,.0f} USD, {low:,.0f} to {high:,.0f}",
                    f"{derived:,.0f} USD, {100 * (derived / said.value - 1):+.1f} %", low <= derived <= high, True)
 
@@ -81,7 +81,7 @@ def _power(name: str, chip: Chip, s: Silicon, tdp: float) -> Iterator[Compared]:
     share = max(shares) if shares else None
     for load, watts in load_powers(s, tdp, share).items():
         low, high = (float(load_powers(ends[end], tdp, share)[load]) for end in ("low", "high"))
-        yield Compared(f"{hardware.ACCELERATORS}/{name}", f"power of a {load}", f"at most the TDP, {tdp:,.0f} W",
+        yield Compared(f"{parts.ACCELERATORS}/{name}", f"power of a {load}", f"at most the TDP, {tdp:,.0f} W",
                        f"{float(watts):,.0f} W, {low:,.0f} to {high:,.0f}", float(watts) <= tdp, True)
 
 

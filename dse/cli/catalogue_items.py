@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dse.catalogue import hardware, paths
+from dse.catalogue import hardware, parts, paths
 from dse.catalogue.calibration import ENGINES, FOLDER
 from dse.catalogue.figures import Source, facts_of
 from dse.catalogue.files import read_based, read_toml, validate
@@ -67,9 +67,9 @@ _MODEL = ("parameters", "active", "published", "KV/token", "max context")
 def hardware_items() -> list[Item]:
     """Chips, systems, links, tiers, economics, processes, packaging and fitted constants."""
     kinds: tuple[tuple[str, str, Callable[[Path, str], Item]], ...] = (
-        ("chip", hardware.ACCELERATORS, _chip), ("system", hardware.SYSTEMS, _system),
-        ("link", hardware.LINKS, lambda p, n: _part(p, n, "link", hardware.LINKS, _LINK)),
-        ("memory tier", hardware.TIERS, lambda p, n: _part(p, n, "memory tier", hardware.TIERS, _TIER)),
+        ("chip", parts.ACCELERATORS, _chip), ("system", parts.SYSTEMS, _system),
+        ("link", parts.LINKS, lambda p, n: _part(p, n, "link", parts.LINKS, _LINK)),
+        ("memory tier", parts.TIERS, lambda p, n: _part(p, n, "memory tier", parts.TIERS, _TIER)),
         ("economics", "hardware/economics", _economics),
         ("process", PROCESSES, lambda p, n: _silicon(p, n, "process", process_facts, _PROCESS)),
         ("packaging", PACKAGING, lambda p, n: _silicon(p, n, "packaging", packaging_facts, _PACKAGING)),
@@ -132,7 +132,7 @@ def _sources(document: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 
 def _chip(path: Path, name: str) -> Item:
     chip = hardware.load_chip(name)
-    document = read_based(path, lambda base, _: paths.find(hardware.ACCELERATORS, base))
+    document = read_based(path, lambda base, _: paths.find(parts.ACCELERATORS, base))
     return Item(name, "chip", chip.title, tuple(_CHIP), _summary(chip.facts, _CHIP), _figures(chip.facts),
                 _sources(document))
 
@@ -146,7 +146,7 @@ def _system(path: Path, name: str) -> Item:
 
 
 def _part(path: Path, name: str, kind: str, folder: str, columns: Mapping[str, str]) -> Item:
-    document, facts = read_toml(path), hardware.load_part(folder, name)
+    document, facts = read_toml(path), parts.load_part(folder, name)
     return Item(name, kind, document.get("title", ""), tuple(columns), _summary(facts, columns), _figures(facts),
                 _sources(document))
 

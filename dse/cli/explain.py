@@ -9,7 +9,7 @@ from rich.console import RenderableType
 
 from dse.catalogue import calibration, paths
 from dse.catalogue.files import read_toml
-from dse.catalogue.hardware import ACCELERATORS
+from dse.catalogue.parts import ACCELERATORS
 from dse.catalogue.settings import FACTS
 from dse.cli import show
 from dse.model.evaluate import PHASES, Evaluation
