@@ -12,6 +12,7 @@ from dse.model.architecture import Model
 from dse.model.system import System
 from dse.plan import expressions
 from dse.plan.merge import merge
+from dse.plan.plan import plan_from_document
 from dse.plan.technique import Technique
 from dse.plan.traffic import Traffic
 from dse.studies.figures import figure, in_si
@@ -34,7 +35,9 @@ def bound_plan(base_document: Mapping[str, Any], techniques: Sequence[Technique]
     partial = []
     for technique in techniques:
         symbols = with_knobs(technique, values, around)
-        partial.append((technique.name, resolved(technique.fields, symbols, technique.where or technique.name)))
+        own = resolved(technique.fields, symbols, technique.where or technique.name)
+        plan_from_document(own, technique.where or technique.name)      # what is wrong is named by its own file
+        partial.append((technique.name, own))
     return merge(base, *partial)
 
 
