@@ -17,7 +17,7 @@ from dse.plan.plan import plan_from_document
 from dse.plan.traffic import Traffic
 from dse.studies.apply import applied
 from dse.studies.drawings import Drawn, drawn
-from dse.studies.files import load_study, load_technique, study_names
+from dse.studies.files import load_study, load_technique
 from dse.studies.reproduce import Verdicts, reproduce
 
 LENGTHS: Mapping[str, Any] = {"input_tokens": 2048, "output_tokens": 128}
@@ -99,7 +99,6 @@ def test_chunks_inside_a_pool_for_prompts_only_cost() -> None:
     assert both["ttft_s"] > pools["ttft_s"]
 
 
-@pytest.mark.skipif("kivi" not in study_names(), reason="that study is not there")
 def test_a_cache_in_few_bits_is_handed_over_faster() -> None:
     slow = {"chip.scale_up.domain": 1, "chip.scale_out.bandwidth": 1e9}
     pools, both = (run(names, rate=1, figures=slow) for names in (["distserve"], ["distserve", "kivi"]))
@@ -107,7 +106,6 @@ def test_a_cache_in_few_bits_is_handed_over_faster() -> None:
     assert both["kv_slots"] > 2 * pools["kv_slots"]
 
 
-@pytest.mark.skipif("expert_offloading" not in study_names(), reason="that study is not there")
 def test_chunks_and_experts_in_host_memory_merge() -> None:
     both = run(["sarathi", "expert_offloading"], 1, model="mixtral-8x7b", batch=1, output_tokens=16)
     assert both["decode_step_s"] > 0

@@ -47,7 +47,7 @@ def budgeted_batch(places: Number, residence: Number, budget: Number, new_tokens
     return minimum(places, residence * budget / (residence + new_tokens))
 
 
-@equation("", "decode-first batching: Sarathi-Serve, arXiv 2403.02310", budget="", batch="", new_tokens="")
+@equation("", "decode-first batching, arXiv 2403.02310", budget="", batch="", new_tokens="")
 def prompts_in_room(budget: Number, batch: Number, new_tokens: Number) -> Number:
     """Prompts of `new_tokens` that fit beside `batch` decodes in one iteration's budget; below 1, a share of one."""
     return maximum(budget - batch, minimum(budget, 64)) / new_tokens

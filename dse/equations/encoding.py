@@ -5,8 +5,8 @@ from __future__ import annotations
 from dse.equations.num import Number, maximum
 from dse.equations.registry import equation
 
-ENCODED = "KIVI, arXiv 2402.02750: groups with a scale and a zero, and the newest tokens left in 16 bits"
-REMADE = "XQuant, arXiv 2508.10395: layer inputs cached instead of keys and values"
+ENCODED = "arXiv 2402.02750: groups with a scale and a zero, and the newest tokens left in 16 bits"
+REMADE = "arXiv 2508.10395: layer inputs cached instead of keys and values"
 
 
 @equation("", ENCODED, bits="", group="", scale_bits="", plain_bits="")

@@ -14,8 +14,8 @@ from dse.equations.registry import equation
 GENERAL = "Pollaczek-Khinchine for Poisson arrivals, Allen-Cunneen beyond them"
 LEAST = 1e-9
 """Free shares of a server below this count as it: a line that is full is very long, not negative."""
-PROFILE = "affine profile of an engine's iterations; DistServe, arXiv 2401.09670"
-CHUNKS = "Sarathi-Serve, arXiv 2403.02310"
+PROFILE = "affine profile of an engine's iterations, arXiv 2401.09670"
+CHUNKS = "prompts in chunks beside decodes, arXiv 2403.02310"
 
 
 @equation("s", GENERAL, rate="1/s", slot="s", arrival_cv2="", service_cv2="")
