@@ -191,8 +191,14 @@ def test_one_load_of_streamed_weights_serves_every_micro_batch() -> None:
     assert four[key] == pytest.approx(one[key], rel=1e-9)      # four micro-batches, a quarter of the load for each
 
 
-def test_a_hit_law_moves_touches_and_not_bytes() -> None:
+def test_a_sweep_over_all_of_an_object_finds_no_more_than_is_held() -> None:
     row = {"placement": {"mlp_weights": {"host": 0.8}}}
+    hot = {**row, "chance": {"hit": {"mlp_weights": {"rate": 0.9}}}}
+    assert step(predicted(hot)) == pytest.approx(step(predicted(row)), rel=1e-12)
+
+
+def test_a_hit_law_moves_touches_and_not_bytes() -> None:
+    row = {"placement": {"mlp_weights": {"host": 0.8}}, "formats": {"mlp_weights": {"moved": 0.1}}}
     cold, warm = (predicted({**row, "chance": chance}) for chance in
                   ({}, {"hit": {"mlp_weights": {"law": "power", "exponent": 0.5}}}))
     assert cold.memory == warm.memory

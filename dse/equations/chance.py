@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dse.equations.num import Number, minimum
+from dse.equations.num import Number, maximum, minimum
 from dse.equations.registry import equation
 
 
@@ -16,6 +16,13 @@ def fitting_hit(share: Number, need: Number) -> Number:
 def power_hit(share: Number, exponent: Number) -> Number:
     """Share of touches that find an object of which the most popular `share` is held."""
     return share**exponent
+
+
+@equation("", "definition: a pass touches each part once, so what it finds is among what is held", hit="", held="",
+          spread="")
+def possible_hit(hit: Number, held: Number, spread: Number) -> Number:
+    """Share of touches that are found where `held` of an object is and a pass touches `spread` of it."""
+    return minimum(hit, held / maximum(spread, 1e-12))
 
 
 @equation("s", "expectation", chance="", seconds="s")

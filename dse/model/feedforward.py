@@ -69,7 +69,8 @@ def _routed(moe: MixtureOfExperts, d: Deployment, tokens: Number) -> Iterator[Sp
     touched = maximum(touched, minimum(rows, 1))
     held = d.reshaped("expert_weights")
     weights = d.formats.expert_weights if held is None else held.format
-    yield from weight_transfer(d, "experts", "expert_weights", touched * (up + inner) * width)
+    yield from weight_transfer(d, "experts", "expert_weights", touched * (up + inner) * width,
+                               touched / (moe.experts / d.ep))
     yield kernels.grouped_gemms(d.system, "experts", together, rows, touched, moe.experts / d.ep,
                                 ((up, width), (width, inner)), weights, d.formats.activations, width, held)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from dse.equations.chance import possible_hit
 from dse.equations.num import Number, maximum, minimum, where
 from dse.equations.transfers import grained_rate
 from dse.model.deployment import Deployment
@@ -35,17 +36,18 @@ def disk_transfer(d: Deployment, name: str, nbytes: Number, grain: Number | None
     return op(name, {"latency": where(nbytes > 0, latency, 0.0), "disk_link": nbytes / rate}, 1)
 
 
-def touched(d: Deployment, obj: str) -> tuple[Number, Number]:
+def touched(d: Deployment, obj: str, spread: Number = 1.0) -> tuple[Number, Number]:
     """Share of touches of an object that cross the host link, and share that comes from disk first.
 
-    A hit law says which touches the first memory of the row answers; the others go to the rest in proportion.
+    A hit law says which touches the first memory of the row answers; the others go to the rest in proportion. `spread`
+    is the share of the object that one pass touches: no law finds more of it there than is held.
     """
     place = d.plan.placement
     host, disk = place.share(obj, "host"), place.share(obj, "disk")
     law = d.plan.chance.hits.get(obj)
     if law is not None:
         held = 1.0 - host - disk
-        missed = (1 - law.hit(held)) / maximum(host + disk, 1e-12)
+        missed = (1 - possible_hit(law.hit(held), held, spread)) / maximum(host + disk, 1e-12)
         host, disk = host * missed, disk * missed
     return host + disk, disk
 
@@ -78,12 +80,14 @@ def state_transfer(d: Deployment, name: str, obj: str, elements: Number) -> Iter
     yield from _crossing(d, f"{name}.{obj}", d.kept[obj], elements, away, disk)
 
 
-def weight_transfer(d: Deployment, op_name: str, obj: str, elements: Number) -> Iterator[Span]:
+def weight_transfer(d: Deployment, op_name: str, obj: str, elements: Number, spread: Number = 1.0) -> Iterator[Span]:
     """Weights of one op on this rank that are not in its memory: streamed whenever it runs, once for all
     micro-batches of an iteration that asks for several; a share that no device has a copy of comes from peers.
+
+    spread: share of the object's elements that are among `elements`.
     """
     kept = d.kept[obj]
-    away, disk = touched(d, obj)
+    away, disk = touched(d, obj, spread * kept.moved / kept.stored)
     once = elements if d.plan.batching.micro is None else elements / d.micro
     yield from _crossing(d, f"{op_name}.{obj}", kept, once, away, disk)
     copies = d.plan.placement.copies(obj)
