@@ -295,7 +295,7 @@ def test_a_file_that_is_wrong_is_one_line_and_exit_2(old: str, new: str, message
     (("--technique", "kvpr=maybe"), "--technique: 'kvpr=maybe' is not NAME or NAME=on"),
     (("--technique", "kvpr", "--technique", "kvpr=on"), "given twice"),
     (("--technique", "kvpr", "--knob", "kvpr.splt=1"), "did you mean 'kvpr.split'"),
-    (("--technique", "kvpr", "--knob", "kvpr.split=2"), "kvpr: formats.kv"),
+    (("--technique", "kvpr", "--knob", "kvpr.split=2"), "technique: formats.kv.share: 2"),
     (("--technique", "kvpr=off", "--knob", "kvpr.split=1"), "no technique of the search has such a knob"),
     (("--knob", "l2=5"), "--knob l2[0]: 5 has the wrong unit"),
     (("--knob", "kv_offload=1.5"), "kv_offload: 1.5 cannot be"),
