@@ -15,13 +15,18 @@ Number = Any
 """A float, a NumPy array or a SymPy expression."""
 
 
+_NUMBERS = frozenset((float, int, np.ndarray, np.float64))
+"""What is no expression, told at a glance."""
+
+
 def _sympy(*values: Number) -> ModuleType | None:
     """SymPy where one of the values is an expression."""
-    if any(hasattr(value, "free_symbols") for value in values):
-        import sympy
+    for value in values:
+        if type(value) not in _NUMBERS and hasattr(value, "free_symbols"):
+            import sympy
 
-        module: ModuleType = sympy
-        return module
+            module: ModuleType = sympy
+            return module
     return None
 
 

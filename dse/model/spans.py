@@ -80,7 +80,8 @@ def op(name: str, resources: Mapping[str, Number], norm: float = inf, flops: Num
 
 def added(values: Iterable[Number]) -> Number:
     """The sum, small arrays first: in an open grid most terms vary along few of its axes."""
-    return sum(sorted(values, key=np.size), 0.0)
+    terms = list(values)
+    return sum(terms if len(terms) < 3 else sorted(terms, key=np.size), 0.0)
 
 
 def seq(name: str, *parts: Span) -> Span:
