@@ -265,3 +265,18 @@ def test_two_techniques_that_keep_shares_as_inputs_never_keep_more_than_all() ->
     both = predicted({"formats": {"kv": [{"as": "x", "share": 0.6}, {"as": "x", "share": 0.5}]}}).deployment.kept["kv"]
     assert [r.share for r in both.remade] == pytest.approx([0.6, 0.2])
     assert both.crossing == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "trtllm", "roofline"])
+@pytest.mark.parametrize(("name", "weights"), [("llama-3.1-8b", "fp8"), ("qwen3-30b-a3b", "nvfp4"),
+                                               ("deepseek-v2", "bf16"), ("gemma-2-9b", "int4"),
+                                               ("jamba-v0.1", "bf16")])
+def test_an_overlap_without_a_window_changes_no_kernel(name: str, weights: str, engine: str) -> None:
+    model, system = load_model(name), load_system("h100_sxm", 4, engine)
+    base = {"parallelism": {"tp": 4}, "formats": {"weights": weights}}
+    idle = {"overlap": [{"hide": "*.*.hbm", "behind": "*.peer", "window": 0.0, "buffer": "l2"}]}
+    load = Traffic(2048, 64, concurrency=32)
+    one, other = (evaluate(model, system, plan_from_document(merge(base, ("t", t)), ""), load)
+                  for t in ({}, idle))
+    for metric in ("tpot_s", "ttft_s", "decode_step_s", "prefill_s", "usd_per_mtok"):
+        assert other.metrics[metric] == pytest.approx(one.metrics[metric], rel=1e-9)
