@@ -45,7 +45,9 @@ def request_joules(d: Deployment, traffic: Traffic, s: Served, silicon: Silicon)
     """
     requests = requests_of(d, traffic)
     steps = requests.output - 1
-    return d.tp * d.cp * (work_joules(d, s.prompt, silicon) + steps * d.pp * _step_joules(d, traffic, s, silicon))
+    first = d.prefills
+    return (first.tp * first.cp * work_joules(first, s.prompt, silicon)
+            + d.tp * d.cp * steps * d.pp * _step_joules(d, traffic, s, silicon))
 
 
 def _step_joules(d: Deployment, traffic: Traffic, s: Served, silicon: Silicon) -> Number:
