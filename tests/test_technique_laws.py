@@ -30,7 +30,7 @@ laws = settings(max_examples=40, deadline=None, derandomize=True)
 
 edges = st.fixed_dictionaries(
     {"hide": st.sampled_from((["qkv.*.hbm", "attention.*.hbm"], "mlp.*.hbm", "*.*.hbm", "attention.kv.hbm", "norm",
-                              "out.sum.peer", "*.host_link")),
+                              "mlp", "out.sum.peer", "*.host_link")),
      "behind": st.sampled_from(("mlp.sum.peer", "out.sum.peer", "*.peer", "mlp", "*"))},
     optional={"window": st.floats(0, 1), "buffer": st.just("l2"), "cost": st.floats(0, 1e-6),
               "slow": st.floats(0, 0.5)})
@@ -280,3 +280,12 @@ def test_an_overlap_without_a_window_changes_no_kernel(name: str, weights: str, 
                   for t in ({}, idle))
     for metric in ("tpot_s", "ttft_s", "decode_step_s", "prefill_s", "usd_per_mtok"):
         assert other.metrics[metric] == pytest.approx(one.metrics[metric], rel=1e-9)
+
+
+def test_hiding_an_object_of_a_part_that_is_hidden_already_brings_nothing_back() -> None:
+    whole = {"hide": "mlp", "behind": "out.sum.peer"}
+    inside = {"hide": "mlp.*.hbm", "behind": "mlp.sum.peer", "buffer": "l2"}
+    one, both = (predicted({"overlap": edges_}) for edges_ in ([whole], [whole, inside]))
+    assert step(one) < step(predicted({}))
+    assert step(both) == pytest.approx(step(one), rel=1e-12)
+    assert sum(both.breakdown("decode").values()) == pytest.approx(step(both), rel=1e-11)

@@ -55,12 +55,6 @@ def swap_time(held: Number, rate: Number) -> Number:
     return 2 * held / rate
 
 
-@equation("s", "2 FLOPs a parameter and token", tokens="", params="", rate="FLOP/s")
-def recompute_time(tokens: Number, params: Number, rate: Number) -> Number:
-    """Seconds to compute dropped state again from its tokens, attention scores left out."""
-    return 2 * tokens * params / rate
-
-
 @equation("", "Little's law", arriving="1/s", stay="s", tokens="", capacity="")
 def memory_load(arriving: Number, stay: Number, tokens: Number, capacity: Number) -> Number:
     """Share of a cache of `capacity` tokens that requests of so many tokens ask for."""

@@ -156,10 +156,13 @@ def _lend(ledger: _Ledger, behind: Sequence[int], lent: Sequence[Number], taken:
 
 
 def _subjects(parts: Sequence[Span], edge: Edge) -> Iterator[_Subject]:
-    """Whole parts and single objects that the edge's patterns name, in the order of the parts."""
+    """Whole parts and single objects that the edge's patterns name, in the order of the parts. What is left of a part
+    that an earlier edge hid is hidden as a whole or not at all.
+    """
     for number, part in enumerate(parts):
         if matches(part.name, edge.hide):
             yield _Subject(number)
+        if part.kind == "hide" or matches(part.name, edge.hide):
             continue
         for path, leaf in _walk(part):
             for index, piece in enumerate(leaf.pieces):
@@ -247,7 +250,7 @@ def _with(span: Span, path: tuple[int, ...], leaf: Span) -> Span:
         return seq(span.name, *parts)
     if span.kind == "times":
         return replace(span, parts=parts, time=span.count * parts[0].time)
-    return replace(par(span.name, *parts), kind=span.kind)
+    return par(span.name, *parts)
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:

@@ -37,11 +37,6 @@ class Kept:
     remade: tuple[Remade, ...] = ()
 
     @property
-    def moved_share(self) -> Number:
-        """Bytes moved over bytes of 16-bit elements."""
-        return self.moved / 2.0
-
-    @property
     def direct(self) -> Number:
         """Share that is stored as itself."""
         return 1.0 - sum(r.share for r in self.remade if not r.keep)

@@ -11,6 +11,8 @@ import numpy as np
 from dse.equations.num import Number, maximum, minimum
 from dse.errors import InputError, nearest
 from dse.model.evaluate import Evaluation
+from dse.model.hiding import hidden_leaves, raw_leaves
+from dse.model.layer import one_layer
 from dse.model.metrics import METRICS
 from dse.model.parameters import cache_elements_per_token
 from dse.plan.vocabulary import STATE
@@ -42,7 +44,7 @@ def quantity(name: str, where: str) -> Quantity:
 
 def mean_context(e: Evaluation) -> Number:
     """Tokens a sequence holds on average while it decodes."""
-    given = getattr(e.traffic, "context", None)
+    given = e.traffic.context
     return e.traffic.input_tokens + (e.traffic.output_tokens - 1) / 2 if given is None else given
 
 
@@ -53,8 +55,6 @@ def held_sequences(e: Evaluation) -> Number:
 
 
 def _layer(e: Evaluation) -> Number:
-    from dse.model.layer import one_layer
-
     return one_layer(e, DECODE).time
 
 
@@ -81,14 +81,12 @@ def _metric(name: str) -> Callable[[Evaluation], Number | None]:
 
 QUANTITIES: Mapping[str, Quantity] = {q.name: q for q in (
     *(Quantity(m.name, m.title, m.unit, m.better, _metric(m.name)) for m in METRICS.values()),
-    *(q for q in (
-        Quantity("layer_s", "one decode layer", "s", -1, _layer),
-        Quantity("state_bytes", "state of one sequence on the fullest device", "B", -1, _state),
-        Quantity("tokens_max", "tokens whose KV fits a replica", "", 1, _tokens),
-        Quantity("event_s", "time of events in a step", "s", -1, _event),
-        Quantity("transfer_bytes", "cache of a prompt, handed over where pools are apart", "B", -1, _transfer),
-        Quantity("die_mm2", "die area", "mm2", -1, lambda e: e.system.chip.die_mm2),
-    ) if q.name not in METRICS),
+    Quantity("layer_s", "one decode layer", "s", -1, _layer),
+    Quantity("state_bytes", "state of one sequence on the fullest device", "B", -1, _state),
+    Quantity("tokens_max", "tokens whose KV fits a replica", "", 1, _tokens),
+    Quantity("event_s", "time of events in a step", "s", -1, _event),
+    Quantity("transfer_bytes", "cache of a prompt, handed over where pools are apart", "B", -1, _transfer),
+    Quantity("die_mm2", "die area", "mm2", -1, lambda e: e.system.chip.die_mm2),
 )}
 
 
@@ -96,9 +94,6 @@ def _leaves(phase: str, raw: bool) -> Callable[[str, str], Quantity]:
     """Leaf seconds in one layer, after hiding or before it."""
     def made(name: str, pattern: str) -> Quantity:
         def seconds(e: Evaluation) -> Number:
-            from dse.model.hiding import hidden_leaves, raw_leaves
-            from dse.model.layer import one_layer
-
             found = (raw_leaves if raw else hidden_leaves)(one_layer(e, phase))
             chosen = [value for leaf, value in found.items() if fnmatchcase(leaf, pattern)]
             if not chosen:

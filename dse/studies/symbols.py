@@ -41,7 +41,7 @@ def _feedforward(model: Model) -> Symbols:
 
 def traffic_symbols(traffic: Traffic) -> Symbols:
     """Lengths and load; context is the mean while decoding where the traffic does not say it."""
-    context = getattr(traffic, "context", None)
+    context = traffic.context
     made = {"input_tokens": traffic.input_tokens, "output_tokens": traffic.output_tokens,
             "context": traffic.input_tokens + (traffic.output_tokens - 1) / 2 if context is None else context}
     name, load = traffic.load
