@@ -1,9 +1,7 @@
 """Analytical cost model and design-space explorer for serving large language models.
 
     import dse
-    model = dse.load_model("llama-3.1-70b")
-    system = dse.load_system("h100_sxm", gpus=8)
-    e = dse.evaluate(model, system, dse.Plan(tp=8, weights="fp8"), dse.Traffic(2048, 256, concurrency=64))
+    e = dse.evaluate("llama-3.1-70b", "h100_sxm", dse.Plan(tp=8, weights="fp8"), dse.Traffic(2048, 256, concurrency=64))
     e.metrics["tpot_s"]
 
 Names load on first use, so that `import dse` costs nothing.
@@ -20,16 +18,21 @@ if TYPE_CHECKING:
     from dse import ops as ops
     from dse.catalogue.models import load_model as load_model
     from dse.catalogue.systems import load_system as load_system
+    from dse.interface import Front as Front
+    from dse.interface import evaluate as evaluate
+    from dse.interface import find_front as find_front
+    from dse.interface import load_front as load_front
     from dse.model.evaluate import Evaluation as Evaluation
-    from dse.model.evaluate import evaluate as evaluate
     from dse.plan.plan import Plan as Plan
     from dse.plan.traffic import Traffic as Traffic
 
 _HOMES = {
     "load_model": "dse.catalogue.models", "load_system": "dse.catalogue.systems", "Plan": "dse.plan.plan",
-    "Traffic": "dse.plan.traffic", "evaluate": "dse.model.evaluate", "Evaluation": "dse.model.evaluate",
+    "Traffic": "dse.plan.traffic", "Evaluation": "dse.model.evaluate", "evaluate": "dse.interface",
+    "find_front": "dse.interface", "Front": "dse.interface", "load_front": "dse.interface",
 }
-__all__ = ["Evaluation", "Plan", "Traffic", "__version__", "evaluate", "load_model", "load_system", "ops"]
+__all__ = ["Evaluation", "Front", "Plan", "Traffic", "__version__", "evaluate", "find_front", "load_front",
+           "load_model", "load_system", "ops"]
 
 
 def __getattr__(name: str) -> Any:

@@ -34,6 +34,12 @@ class InputError(DseError):
     code = 2
 
 
+class InfeasiblePlanError(DseError):
+    """A plan does not fit, and nothing is made of it."""
+
+    code = 3
+
+
 class NothingFeasibleError(DseError):
     """A search saw no plan that meets its constraints."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dse.catalogue.config import read_config_file
+from dse.catalogue.hub import hub_config, is_hub_name
 from dse.catalogue.json_reader import Reader, read_text
 from dse.catalogue.paths import data_roots
 from dse.errors import InputError, nearest
@@ -46,12 +47,14 @@ def model_names() -> list[str]:
 
 
 def load_model(name_or_path: str | Path) -> Model:
-    """A catalogued model by its name, or the model of a config.json or of a folder that holds one."""
+    """A catalogued model by its name, one of the hub (`hf:ORG/NAME`), or that of a config.json or of its folder."""
     folder = _folders().get(str(name_or_path))
     if folder is not None:
         model = read_config_file(folder / "config.json", folder.name)
         source = folder / "source.toml"
         return replace(model, source=read_source(source).source) if source.is_file() else model
+    if is_hub_name(str(name_or_path)):
+        return replace(read_config_file(hub_config(str(name_or_path)), str(name_or_path)), source=str(name_or_path))
     path = Path(name_or_path)
     if not _exists(path):
         raise InputError("model", f"{str(name_or_path)[:80]!r} is neither in the catalogue nor a file", _hint(path))

@@ -13,10 +13,13 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dse import __version__
+from dse.cli.every_command import with_common
 from dse.errors import DseError, EnvironmentProblem, InputError, nearest
 
 INTERRUPTED = 130
 ERROR_SCHEMA = "dse.error/1"
+COMPLETE = "_DSE_COMPLETE"
+"""Set by a shell's script that asks for completions."""
 
 
 class Entry(NamedTuple):
@@ -30,14 +33,20 @@ class Entry(NamedTuple):
 COMMANDS = {
     "evaluate": Entry("dse.cli.evaluate", "evaluate", "Predict one plan, or a table of plans."),
     "search": Entry("dse.cli.search", "search", "Find the best plans, and the best machine for them."),
+    "study": Entry("dse.cli.study", "study", "Run, resume, show and check searches kept as files."),
     "report": Entry("dse.cli.report", "report", "Draw results as a page."),
     "validate": Entry("dse.cli.validate", "validate", "Compare predictions with measurements."),
     "calibrate": Entry("dse.cli.calibrate", "calibrate", "Fit kernel constants to measurements."),
     "measure": Entry("dse.cli.measure", "measure", "Measure the device at hand, for calibrate."),
     "reproduce": Entry("dse.cli.reproduce", "reproduce", "Predict published claims, and judge each."),
     "compare": Entry("dse.cli.compare", "compare", "Two plans or techniques side by side."),
+    "export": Entry("dse.cli.export", "export", "The command that launches a plan on a serving engine."),
+    "sensitivity": Entry("dse.cli.sensitivity", "sensitivity", "What resources are worth, and how sure figures are."),
+    "explain": Entry("dse.cli.equations", "explain", "The equations, and how a metric follows from them."),
+    "whatif": Entry("dse.cli.whatif", "whatif", "How much of one thing a target needs."),
     "techniques": Entry("dse.cli.techniques", "techniques", "List the techniques and their knobs."),
     "catalogue": Entry("dse.cli.catalogue", "catalogue", "List, show and check the catalogue of hardware and models."),
+    "doctor": Entry("dse.cli.doctor", "doctor", "What is installed, and which data were found."),
 }
 
 
@@ -59,15 +68,25 @@ def load(name: str) -> Any:
     entry = COMMANDS[name]
     made = getattr(import_module(entry.module), entry.attribute)
     if isinstance(made, typer.Typer):
-        return typer.main.get_command(made)
+        return _finished(typer.main.get_command(made))
     alone = typer.Typer(add_completion=False)
     alone.command(name)(made)
-    return typer.main.get_command(alone)
+    return _finished(typer.main.get_command(alone))
+
+
+def _finished(command: Any) -> Any:
+    """The command with what all have: --quiet and --json, and names for a shell that asks for completions."""
+    command = with_common(command)
+    if COMPLETE not in os.environ:
+        return command
+    from dse.cli.completion import attach
+
+    return attach(command)
 
 
 def root() -> Any:
     """The command `dse` with a stand-in for each entry of the table."""
-    app = typer.Typer(cls=LazyGroup, add_completion=False, invoke_without_command=True)
+    app = typer.Typer(cls=LazyGroup, invoke_without_command=True)
     app.callback()(_start)
     group = typer.main.get_command(app)
     assert isinstance(group, LazyGroup)
@@ -91,7 +110,7 @@ def _start(
 def run(args: Sequence[str]) -> int:
     """Run the command line `args` and return its exit code; whatever goes wrong becomes one line."""
     try:
-        code = _invoke(args)
+        code = invoke(args)
         sys.stdout.flush()
         return code
     except BrokenPipeError:     # the reader of our output has seen enough
@@ -107,7 +126,8 @@ def run(args: Sequence[str]) -> int:
         return _unforeseen(error, args)
 
 
-def _invoke(args: Sequence[str]) -> int:
+def invoke(args: Sequence[str]) -> int:
+    """Run the command line `args` and return its exit code; what goes wrong is raised."""
     command = root()
     try:
         with command.make_context("dse", list(args)) as ctx:
@@ -188,6 +208,10 @@ def main() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")      # a name in another encoding is no reason to fail
+    if COMPLETE in os.environ:
+        from dse.cli.completion import complete
+
+        sys.exit(complete(root))
     sys.exit(run(sys.argv[1:]))
 
 

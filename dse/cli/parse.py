@@ -164,6 +164,18 @@ def plan_document(text: str) -> dict[str, Any]:
     return document
 
 
+def point_of_result(text: str) -> dict[str, Any] | None:
+    """The evaluation of a point `DIR#3` of a result, checked; None where `text` names a file."""
+    path, mark, index = text.rpartition("#")
+    if not mark or Path(text).is_file():
+        return None
+    from dse.report.result import read_result  # schemas load when they are used
+
+    _point_of_result(Path(path) / "result.json", index)
+    found: dict[str, Any] = read_result(Path(path))["front"][int(index)]
+    return found
+
+
 def _point_of_result(file: Path, index: str) -> dict[str, Any]:
     """The plan of a result's point; the first is 0."""
     result = _read_result(file)

@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from dse.cli import show
+from dse.cli.progress import Bar
 from dse.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,7 +43,11 @@ def reproduce(
     chosen = studies or study_names()
     if not chosen:
         raise InputError("studies/systems", "holds no study, expected one file for each system")
-    found = [judged(load_study(name)) for name in dict.fromkeys(chosen)]
+    names, found = list(dict.fromkeys(chosen)), []
+    with Bar("judging studies") as bar:
+        for done, name in enumerate(names, 1):
+            found.append(judged(load_study(name)))
+            bar(done, len(names))
     if report is not None:
         from dse.report.study import write_studies  # templates and Plotly load when they are used
 
