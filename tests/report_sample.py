@@ -10,17 +10,23 @@ from typing import Any
 
 import dse
 from dse.model.document import evaluation_document
+from dse.plan.plan import document, plan_from_document
+from dse.studies.apply import applied
+from dse.studies.files import load_technique
 
 Document = dict[str, Any]
 HOSTILE = "<img src=x onerror=alert(1)></script><!--<script>alert(2)</script>'\"&lt;b&gt; %{x} $x$ " + "a" * 10_000
 
 
-def evaluated(tp: int, users: int, kv_offload: float | None = None) -> Document:
+def evaluated(tp: int, users: int, kv_offload: float | None = None, technique: str = "") -> Document:
     """An evaluation document of llama-3.1-70b on eight H100."""
-    plan = dse.Plan(tp=tp, dp=8 // tp, weights="fp8", kv_offload=kv_offload)
     system = dse.load_system("h100_sxm", gpus=8)
     traffic = dse.Traffic(input_tokens=2048, output_tokens=256, concurrency=users)
-    return evaluation_document(dse.evaluate(dse.load_model("llama-3.1-70b"), system, plan, traffic))
+    model, plan = dse.load_model("llama-3.1-70b"), dse.Plan(tp=tp, dp=8 // tp, weights="fp8", kv_offload=kv_offload)
+    if technique:
+        made = applied(document(plan), (load_technique(technique),), {}, model, system, traffic)
+        plan = plan_from_document(made.document, "")
+    return evaluation_document(dse.evaluate(model, system, plan, traffic))
 
 
 @cache
@@ -37,7 +43,21 @@ def _sample() -> Document:
     return {"schema": "dse.result/1", "version": dse.__version__, "search": search,
             "counts": {"considered": 84, "feasible": 63, "rejected": {"memory": 21}},
             "regret": {"value": 0, "text": "regret: 0 % against the exact grid"}, "front": front, "chosen": 1,
-            "points": {"columns": columns, "rows": rows}, "sweep": sweep, "seconds": {"grid": 0.12}}
+            "points": {"columns": columns, "rows": rows}, "sweep": sweep, "seconds": {"grid": 0.12},
+            "curves": [_curves()], "landmarks": [_landmark()]}
+
+
+def _curves() -> Document:
+    """Two techniques along the size of a cache; the second does not fit at the end."""
+    return {"variable": "l2", "unit": "B", "values": [1e7, 3e7, 9e7], "curves": [
+        {"technique": "none", "at": 3e7, "metrics": {"usd_per_mtok": [2.0, 2.1, 2.4], "tpot_s": [0.03, 0.029, 0.028]}},
+        {"technique": "preserve", "at": 3e7, "metrics": {"usd_per_mtok": [2.0, 1.9, None],
+                                                         "tpot_s": [0.028, 0.025, None]}}]}
+
+
+def _landmark() -> Document:
+    metrics = evaluated(4, 64)["metrics"]
+    return {"name": "h100_sxm", "title": "H100", "die_mm2": 814, "metrics": metrics}
 
 
 def sample() -> Document:
@@ -56,6 +76,9 @@ def hostile() -> Document:
     result["seconds"] = {HOSTILE: 1.0}
     result["points"]["columns"][3] = HOSTILE
     result["points"]["rows"][0][3] = HOSTILE
+    result["curves"][0] |= {"variable": HOSTILE, "unit": HOSTILE}
+    result["curves"][0]["curves"][0]["technique"] = HOSTILE
+    result["landmarks"][0]["name"] = HOSTILE
     for member in result["front"]:
         _spoil(member)
     return result
@@ -71,6 +94,9 @@ def _spoil(member: Document) -> None:
     member["memory"][HOSTILE] = 5e9
     member["constraints"][HOSTILE] = 0.5
     member["feasible"] = False
+    member["techniques"] = [HOSTILE]
+    member["usd_per_hour"][HOSTILE] = 1.0
+    member["layer"] += [{"op": HOSTILE, "lane": HOSTILE, "start": 0.0, "seconds": 1e-4, "behind": HOSTILE}]
     member["breakdown"].append({"phase": "decode", "op": HOSTILE, "resource": HOSTILE, "seconds": 0.001})
     member["work"].append({"phase": "decode", "op": HOSTILE, "flops": 1e9, "bytes": 1e7, "seconds": 0.001})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 from html.parser import HTMLParser
@@ -114,9 +116,9 @@ def test_the_report_is_one_page_without_network_or_markup_of_others(study: Path,
     assert "<script>alert(1)" not in html
     assert "Content-Security-Policy" in html
     assert "<script>alert(1)</script>" in "".join(page.text)
-    held = re.search(r'<script type="application/json" id="figures">(.*?)</script>', html, re.DOTALL)
+    held = re.search(r'<script type="application/gzip" id="data">(.*?)</script>', html)
     assert held is not None
-    figures = json.loads(held[1])
+    figures = json.loads(gzip.decompress(base64.b64decode(held[1])))["figures"]
     assert sorted(figures) == sorted(page.figures)
     kinds = [figure["data"][0]["type"] for figure in figures.values()]
     assert kinds.count("heatmap") == 1

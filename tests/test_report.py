@@ -6,122 +6,18 @@ import json
 import os
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
 import pytest
+from report_page import OF_PLAN, OF_RESULT, Tags, drawn, unpacked
 from report_sample import evaluated, hostile, sample, written
 
+from dse.cli.main import run
 from dse.cli.report import report
 from dse.errors import InputError
-from dse.report.figures import panels
 from dse.report.page import read_result, render, write_report
-
-KEYS = ["front", "prefill", "decode", "roofline", "memory", "sweep-tpot_s", "sweep-ttft_s"]
-
-
-def drawn(result: dict[str, Any]) -> dict[str, Any]:
-    """Every figure by its key, as Plotly accepts it."""
-    figures = {key: figure for panel in panels(result) for key, figure in panel.figures.items()}
-    for figure in figures.values():
-        go.Figure(figure)       # raises for a property that Plotly does not know
-    return figures
-
-
-class Tags(HTMLParser):
-    """The tags of a page with their attributes, the text outside scripts, and the JSON of the figures."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text, self.json = "", ""
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        tag, attributes = self.tags[-1] if self.tags else ("", {})
-        if tag == "script":
-            self.json += data if attributes.get("id") == "figures" else ""
-        else:
-            self.text += data
-
-
-def test_there_is_a_figure_for_every_question() -> None:
-    assert list(drawn(sample())) == KEYS
-
-
-def test_the_front_shows_the_numbers_of_the_result() -> None:
-    result = sample()
-    traces = {t["name"]: t for t in drawn(result)["front"]["data"]}
-    members = {(m["metrics"]["usd_per_mtok"], m["metrics"]["tpot_s"]) for m in result["front"]}
-    shown = {p for name, t in traces.items() if name.startswith("tp ") for p in zip(t["x"], t["y"], strict=True)}
-    assert shown == members == set(zip(traces["front"]["x"], traces["front"]["y"], strict=True))
-    faint = traces["dominated"]
-    assert list(zip(faint["x"], faint["y"], strict=True)) == [tuple(row[:2]) for row in result["points"]["rows"]]
-    metrics = result["front"][1]["metrics"]
-    assert (traces["chosen plan"]["x"], traces["chosen plan"]["y"]) == ([metrics["usd_per_mtok"]], [metrics["tpot_s"]])
-    assert [s["y0"] for s in drawn(result)["front"]["layout"]["shapes"]] == [0.03]
-    assert faint["hovertext"][0] == "tp 8, fp8 weights, 128 users"
-    assert "tp 4, pp 1, dp 2<br>fp8 weights, bf16 KV, 64 users" in traces["chosen plan"]["hovertext"][0]
-    assert len({t["marker"]["symbol"] for name, t in traces.items() if name.startswith("tp ")}) == 3
-
-
-@pytest.mark.parametrize("phase", ["prefill", "decode"])
-def test_the_waterfall_holds_every_charge_and_ends_at_the_time_of_the_phase(phase: str) -> None:
-    result = sample()
-    plan = result["front"][1]
-    figure = drawn(result)[phase]
-    names = figure["layout"]["yaxis"]["ticktext"]
-    shown = sorted((names[y], x) for t in figure["data"] for y, x in zip(t["y"], t["x"], strict=True))
-    assert shown == sorted((c["op"], c["seconds"]) for c in plan["breakdown"] if c["phase"] == phase)
-    ends = [b + x for t in figure["data"] for b, x in zip(t["base"], t["x"], strict=True)]
-    time = plan["metrics"]["prefill_s" if phase == "prefill" else "decode_step_s"]
-    assert max(ends) == pytest.approx(time, rel=1e-12)
-
-
-def test_the_roofline_puts_every_operation_at_its_work_and_time() -> None:
-    result = sample()
-    plan = result["front"][1]
-    traces = drawn(result)["roofline"]["data"]
-    shown = sorted(p for t in traces if t["mode"] != "lines" for p in zip(t["x"], t["y"], strict=True))
-    assert shown == sorted((w["flops"] / w["bytes"], w["flops"] / w["seconds"]) for w in plan["work"])
-    level = {t["y"][1] for t in traces if t["mode"] == "lines" and t["y"][0] == t["y"][1]}
-    assert level == set(plan["system"]["peaks"].values())
-    slopes = {t["name"].split()[0]: t["y"][1] / t["x"][1] for t in traces if t["mode"] == "lines"
-              and t["y"][0] != t["y"][1]}
-    assert slopes == pytest.approx({"HBM": plan["system"]["memory_bandwidth"],
-                                    "cache": plan["system"]["cache_bandwidth"]}, rel=1e-12)
-
-
-def test_memory_shows_device_and_host_against_their_capacities() -> None:
-    result = sample()
-    result["front"][1] = {**evaluated(4, 64, kv_offload=0.5), "id": 1, "free": {}}
-    plan = result["front"][1]
-    traces = drawn(result)["memory"]["data"]
-    bars = {t["name"]: dict(zip(t["y"], t["x"], strict=True)) for t in traces if t["type"] == "bar"}
-    assert bars["KV cache"] == {0: plan["memory"]["kv"], 1: plan["host_memory"]["kv"]}
-    assert sum(b.get(0, 0) for b in bars.values()) == pytest.approx(sum(plan["memory"].values()), rel=1e-12)
-    capacity, host = next(t["x"] for t in traces if t["name"] == "capacity")
-    assert capacity == plan["memory_capacity"]
-    assert plan["host_memory"]["kv"] / host - 1 == pytest.approx(plan["constraints"]["host_memory"], rel=1e-12)
-
-
-@pytest.mark.parametrize("nested", [True, False])
-@pytest.mark.parametrize("latency", ["tpot_s", "ttft_s"])
-def test_the_sweep_shows_throughput_against_latency(latency: str, nested: bool) -> None:
-    result = sample()
-    steps = [(s["concurrency"], s["metrics"]) for s in result["sweep"]]
-    if not nested:
-        result["sweep"] = [{"concurrency": c, **m} for c, m in steps]
-    [trace] = drawn(result)[f"sweep-{latency}"]["data"]
-    assert trace["x"] == [m[latency] for _, m in steps]
-    assert trace["y"] == [m["output_tok_s_per_gpu"] for _, m in steps]
-    assert trace["text"] == [str(c) for c, _ in steps]
+from dse.report.plans import plans_result
 
 
 def test_the_tables_hold_the_exact_numbers() -> None:
@@ -131,6 +27,7 @@ def test_the_tables_hold_the_exact_numbers() -> None:
     exact = [plan["metrics"][n] for n in ("usd_per_mtok", "tpot_s", "ttft_s", "output_tok_s_per_gpu")]
     exact += [c["seconds"] for c in plan["breakdown"]] + [w["flops"] for w in plan["work"]]
     exact += [*plan["memory"].values(), *(s["metrics"]["tpot_s"] for s in result["sweep"])]
+    exact += [*plan["usd_per_hour"].values(), *(bar["seconds"] for bar in plan["layer"])]
     assert set(exact) <= values
 
 
@@ -144,7 +41,8 @@ def test_the_page_says_question_and_answer_in_words() -> None:
 
 def test_the_page_fetches_nothing() -> None:
     page = Tags(render(sample()))
-    assert not [tag for tag, a in page.tags if {"src", "href", "srcset", "data", "action", "style"} & set(a)]
+    assert not [tag for tag, a in page.tags if {"src", "srcset", "data", "action", "style"} & set(a)]
+    assert all((a["href"] or "").startswith("#plan=") for _, a in page.tags if "href" in a)
     assert not {"link", "iframe", "object", "embed", "base", "form", "img"} & {tag for tag, _ in page.tags}
     [policy] = [a["content"] or "" for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
@@ -158,10 +56,10 @@ def test_hostile_names_are_text_in_the_page() -> None:
     result = hostile()
     page, tame = Tags(render(result)), Tags(render(sample()))
     assert {tag for tag, _ in page.tags} == {tag for tag, _ in tame.tags}
-    assert [tag for tag, _ in page.tags].count("script") == 3
+    assert [tag for tag, _ in page.tags].count("script") == [tag for tag, _ in tame.tags].count("script")
     assert not [a for _, a in page.tags if any(name.startswith("on") for name in a)]
     assert "<img src=x onerror=alert(1)></script>" in page.text
-    assert list(json.loads(page.json)) == KEYS
+    assert list(unpacked(render(result), "data")["figures"]) == OF_RESULT
     assert "a" * 2001 not in page.text
 
 
@@ -214,6 +112,37 @@ def bare_machine(result: dict[str, Any]) -> None:
     result["front"][1] |= {"work": [], "breakdown": [], "memory_capacity": None}
 
 
+def test_plans_that_were_only_evaluated_are_a_page_of_their_own() -> None:
+    several = plans_result([evaluated(2, 128), evaluated(4, 64), evaluated(8, 16)], "dse evaluate ...")
+    assert several["chosen"] == 0
+    assert list(drawn(several)) == ["front", "parallel", *OF_PLAN]
+    text = Tags(render(several)).text
+    assert "The search" not in text
+    assert "dse export" not in text
+    lone = plans_result([evaluated(4, 64)], "dse evaluate ...")
+    assert list(drawn(lone)) == OF_PLAN
+
+
+def test_an_infeasible_plan_is_not_chosen_before_one_that_fits() -> None:
+    plans = [evaluated(2, 128), evaluated(8, 16)]
+    plans[0]["feasible"] = False
+    assert plans_result(plans, "")["chosen"] == 1
+
+
+def test_the_page_of_a_comparison_holds_its_differences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.html"
+    code = run(["compare", "none", "preserve", "llama-3.1-70b", "--hardware", "h100_sxm", "--gpus", "8", "--tp", "8",
+                "--batch", "16", "--input-tokens", "2048", "--output-tokens", "256", "--json", "--report", str(page)])
+    assert code == 0
+    compared = json.loads(capsys.readouterr().out)
+    text = page.read_text(encoding="utf-8")
+    figures = unpacked(text, "data")["figures"]
+    [bars] = figures["differences-decode"]["data"]
+    shown = [r["difference"] for r in compared["seconds"] if r["phase"] == "decode"][:len(bars["x"])]
+    assert bars["x"][::-1] == shown
+    assert "with preserve" in Tags(text).text
+
+
 @pytest.mark.parametrize(("change", "words"), [
     (one_point, "Plan 1"), (no_price, "not known"), (no_sweep, "no sweep over concurrency"),
     (infeasible, "not feasible: memory over by 25 %"), (nothing_found, "No plan met the constraints"),
@@ -256,7 +185,17 @@ def refused(content: Any, folder: Path) -> str:
     ("front", {}, ": front: is a table of 0, expected a list"),
     ("front.0.metrics.tpot_s", float("nan"), ": front[0].metrics.tpot_s: is nan, expected a finite number"),
     ("front.0.metrics.tpot_s", float("inf"), ": front[0].metrics.tpot_s: is inf"),
-    ("front.0.breakdown.0.seconds", -1.0, ": front[0].breakdown[0].seconds: is -1.0"),
+    ("front.0.breakdown.0.seconds", "long", ": front[0].breakdown[0].seconds: is 'long'"),
+    ("front.0.layer.0.start", -1.0, ": front[0].layer[0].start: is -1.0"),
+    ("front.0.layer.0.behind", 3, ": front[0].layer[0].behind: is 3"),
+    ("front.0.usd_per_hour.power", float("inf"), ": front[0].usd_per_hour.power: is inf"),
+    ("front.0.intervals.tpot_s", [1], ": front[0].intervals.tpot_s"),
+    ("front.0.system.die_mm2", "large", ": front[0].system.die_mm2: is 'large'"),
+    ("curves.0.values.0", "small", ": curves[0].values[0]: is 'small'"),
+    ("curves.0.curves.0.metrics.tpot_s", [1.0], ": curves[0].curves[0].metrics.tpot_s: has 1 values, expected"),
+    ("curves.0.curves.0.metrics", {"tpot": []}, ": curves[0].curves[0].metrics.tpot: no such metric"),
+    ("landmarks.0.metrics.tpot_s", "fast", ": landmarks[0].metrics.tpot_s: is 'fast'"),
+    ("front_table", {"columns": ["tpot_s"], "rows": [[]]}, ": front_table.rows[0]: has 0 values"),
     ("front.0.memory", [], ": front[0].memory"),
     ("chosen", 7, ": chosen: is 7, expected the id of a plan in front"),
     ("points.rows.0", [1.0], ": points.rows[0]: has 1 values"),
@@ -340,7 +279,9 @@ def test_the_command_writes_a_page_but_not_over_the_result(tmp_path: Path, capsy
     folder = written(sample(), tmp_path / "run")
     report(folder, tmp_path / "page.html")
     assert capsys.readouterr().out.startswith("wrote ")
-    assert (tmp_path / "page.html").stat().st_size < 8e6
+    assert (tmp_path / "page.html").stat().st_size < 3e6
+    report(folder)
+    assert (folder / "report.html").read_text(encoding="utf-8").count(f"{folder}#1") == 2
     with pytest.raises(InputError, match="the result itself"):
         report(folder, folder / "result.json")
     assert read_result(folder)["chosen"] == 1

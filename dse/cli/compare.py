@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from dse.cli import parse, show
+from dse.cli.report import write_plans
 from dse.errors import InputError
 from dse.model.evaluate import PHASES
 from dse.plan.traffic import LOADS
@@ -44,6 +46,7 @@ def compare(
     knobs: Annotated[list[str] | None, typer.Option("--knob", metavar="NAME=VALUE", help="A knob or unknown of either "
                                                     "side; may be repeated.")] = None,
     metric: Annotated[str, typer.Option("--for", metavar="METRIC", help="What optimal knobs are best for.")] = "tpot_s",
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="HTML page to write.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Exactly one JSON document.")] = False,
 ) -> None:
     """Show two techniques or plans on one model, machine and traffic: what changed, where seconds and bytes went."""
@@ -61,6 +64,9 @@ def compare(
     sides.check_knobs(settings, study, *techniques)
     left, right = (sides.compared(study, technique, settings, metric) for technique in techniques)
     document = sides.document(left, right)
+    if report is not None:
+        write_plans([sides.evaluated(side) for side in (left, right)], report,
+                    f"{left.technique.name} and {right.technique.name}", document)
     if as_json:
         show.print_json(document)
     else:

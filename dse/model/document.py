@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ import numpy as np
 from dse.equations.num import Number
 from dse.model.evaluate import PHASES, Evaluation
 from dse.model.spans import own_times, work
+from dse.model.spending import spending
 from dse.model.system import System, vector_peak
+from dse.model.timeline import layer_bars
 from dse.plan.plan import document as plan_document
 from dse.plan.read import field_document
 from dse.plan.traffic import Traffic
@@ -23,7 +25,8 @@ def evaluation_document(e: Evaluation) -> dict[str, Any]:
     """One evaluated plan (no arrays) as a JSON-ready document, in SI units.
 
     breakdown: charged seconds of each (phase, op, resource); own: the seconds each keeps a resource busy, overlapping
-    or not; work: FLOPs, HBM bytes and charged seconds of each (phase, op) on one device, for a roofline.
+    or not; work: FLOPs, HBM bytes and charged seconds of each (phase, op) on one device, for a roofline; usd_per_hour:
+    the deployment's cost by cause; layer: one layer of the decode step as bars along time.
     """
     charges = {phase: e.breakdown(phase) for phase in PHASES}
     return {
@@ -48,6 +51,9 @@ def evaluation_document(e: Evaluation) -> dict[str, Any]:
                   "seconds": plain(sum(v for (name, _), v in charges[phase].items() if name == op))}
                  for phase in PHASES for op, (flops, nbytes) in work(e.spans[phase]).items() if plain(flops)],
         "bound_by": {phase: e.bound_by(phase) for phase in PHASES},
+        "usd_per_hour": None if (usd := spending(e.system, e.deployment.gpus)) is None else
+        {cause: plain(value) for cause, value in usd.items()},
+        "layer": [asdict(bar) for bar in layer_bars(e.spans["decode"], e.plan.overlap)],
     }
 
 
@@ -67,6 +73,7 @@ def system_document(system: System) -> dict[str, Any]:
         system.cost_basis, "peak_flops": plain(vector_peak(chip)), "peaks": {k: plain(v) for k, v in chip.peak.items()},
         "memory_bandwidth": plain(chip.memory_bandwidth), "cache_bytes": plain(chip.cache_bytes),
         "cache_bandwidth": plain(chip.cache_bandwidth), "link_bandwidth": plain(chip.scale_up.bandwidth),
+        "die_mm2": plain(chip.die_mm2),
     }
 
 

@@ -30,13 +30,14 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A section of the page. `figures` are by title; with none of them, `text` says why."""
+    """A section of the page. `figures` are by key, `captions` say what each shows; without any, `text` says why."""
 
     key: str
     title: str
     text: str
     figures: Mapping[str, Figure] = field(default_factory=dict)
     tables: tuple[Table, ...] = ()
+    captions: Mapping[str, str] = field(default_factory=dict)
 
 
 def number(value: Any, unit: str = "") -> Cell:

@@ -82,20 +82,30 @@ def _check_references(result: Result, where: str) -> None:
         raise InputError(f"{where}: chosen", f"is {result.chosen}, expected the id of a plan in front")
     if len(set(ids)) != len(ids):
         raise InputError(f"{where}: front", "has two plans of one id, expected each once")
-    for key, message in (*_point_faults(result), *_sweep_faults(result)):
+    for key, message in (*_point_faults(result), *_sweep_faults(result), *_curve_faults(result)):
         raise InputError(f"{where}: {key}", message)
 
 
 def _point_faults(result: Result) -> Iterator[tuple[str, str]]:
-    if result.points is None:
-        return
-    columns = result.points.columns
-    for i, row in enumerate(result.points.rows):
-        if len(row) != len(columns):
-            yield f"points.rows[{i}]", f"has {len(row)} values, expected one for each of the {len(columns)} columns"
-        for name, value in zip(columns, row, strict=False):
-            if name in METRICS and not _is_number(value):
-                yield f"points.rows[{i}]", f"has {show(value)} as {name}, expected a number"
+    for key, table in (("points", result.points), ("front_table", result.front_table)):
+        columns = [] if table is None else table.columns
+        for i, row in enumerate([] if table is None else table.rows):
+            if len(row) != len(columns):
+                yield f"{key}.rows[{i}]", f"has {len(row)} values, expected one for each of the {len(columns)} columns"
+            for name, value in zip(columns, row, strict=False):
+                if name in METRICS and not _is_number(value):
+                    yield f"{key}.rows[{i}]", f"has {show(value)} as {name}, expected a number"
+
+
+def _curve_faults(result: Result) -> Iterator[tuple[str, str]]:
+    for i, sweep in enumerate(result.curves):
+        for k, curve in enumerate(sweep.curves):
+            for name, values in curve.metrics.items():
+                where = f"curves[{i}].curves[{k}].metrics.{_key(name)}"
+                if name not in METRICS:
+                    yield where, "no such metric"
+                if len(values) != len(sweep.values):
+                    yield where, f"has {len(values)} values, expected one for each of the {len(sweep.values)}"
 
 
 def _sweep_faults(result: Result) -> Iterator[tuple[str, str]]:

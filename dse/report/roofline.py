@@ -9,7 +9,7 @@ from typing import Any
 from dse.model.evaluate import PHASES
 from dse.report.panel import Cell, Table, number
 from dse.report.style import BLUE, ORANGE, SKY, Figure, axis, layout, resource_colour, resource_words
-from dse.report.waterfall import charged
+from dse.report.waterfall import Seconds, charged
 from dse.report.words import label, quantity, shorten
 
 Document = dict[str, Any]
@@ -66,8 +66,9 @@ def _points(document: Document, points: list[Document]) -> list[Document]:
     """A trace for each phase and resource, so that the legend explains symbol and colour."""
     groups: dict[tuple[str, str], list[Document]] = {}
     where = _label_places(points)
+    seconds = {phase: charged(document, phase) for phase in dict.fromkeys(w["phase"] for w in points)}
     for work in points:
-        groups.setdefault((work["phase"], _bound(document, work)), []).append(work)
+        groups.setdefault((work["phase"], _bound(seconds[work["phase"]], work)), []).append(work)
     return [{"type": "scatter", "mode": "markers+text",
              "name": label(f"{shorten(phase, 20)}, {resource_words(resource)}"),
              "x": [w["flops"] / w["bytes"] for w in own], "y": [w["flops"] / w["seconds"] for w in own],
@@ -100,9 +101,9 @@ def _near(a: Document, b: Document) -> bool:
     return all(1 / 2.5 < ratio < 2.5 for ratio in (across, along))
 
 
-def _bound(document: Document, work: Document) -> str:
+def _bound(seconds: Seconds, work: Document) -> str:
     """The resource that an operation is charged most for."""
-    row = charged(document, work["phase"]).get(work["op"], {})
+    row = seconds.get(work["op"], {})
     return max(row, key=lambda name: row[name]) if row else "none"
 
 

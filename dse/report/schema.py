@@ -9,17 +9,21 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from dse.model.metrics import METRICS
 
 SCHEMA = "dse.result/1"
-MOST_POINTS = 5000
+MOST_POINTS, MOST_STEPS = 5000, 5000
 
 NotNegative = Annotated[FiniteFloat, Field(ge=0)]
-Charged = Annotated[FiniteFloat, Field(ge=-1e-9)]
-"""Seconds that are charged: what hides exactly leaves a rounding of either sign."""
+Charged = FiniteFloat
+"""Seconds that are charged: negative where an operation that waits less would leave less time to hide others behind."""
 Count = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(max_length=100_000)]
 Scalar = bool | FiniteFloat | Text | None
 Names = Annotated[list[Text], Field(max_length=100)]
 Format = Scalar | dict[str, Scalar] | list[Scalar | dict[str, Scalar]]
 """A number format by name, or one with forms on top."""
+
+
+Interval = Annotated[list[FiniteFloat | None], Field(min_length=2, max_length=2)]
+"""Low and high end."""
 
 
 class Part(BaseModel):
@@ -44,6 +48,7 @@ class Search(Part):
     seed: Scalar = None
     command: Text | None = None
     question: Text | None = None
+    title: Text | None = None
     variants: Annotated[list[Text], Field(max_length=1000)] = []
 
 
@@ -75,6 +80,8 @@ class SystemPart(Part):
     peaks: dict[str, NotNegative | None]
     memory_bandwidth: NotNegative | None
     cache_bandwidth: NotNegative | None
+    engine: Text | None = None
+    die_mm2: NotNegative | None = None
 
 
 class Splits(Part):
@@ -114,6 +121,55 @@ class Work(Part):
     seconds: Charged | None
 
 
+class Bar(Part):
+    """Seconds of a layer on which an operation runs or keeps a resource busy."""
+
+    op: Text
+    lane: Text
+    start: NotNegative
+    seconds: NotNegative
+    behind: Text = ""
+
+
+class Curve(Part):
+    """A technique's metrics along a variable; null where its plan does not fit."""
+
+    technique: Text
+    metrics: dict[str, Annotated[list[FiniteFloat | None], Field(max_length=MOST_STEPS)]]
+
+
+class Curves(Part):
+    """A variable, its values, and a curve for each technique."""
+
+    variable: Text
+    unit: Text = ""
+    values: Annotated[list[FiniteFloat], Field(max_length=MOST_STEPS)]
+    curves: Annotated[list[Curve], Field(max_length=100)]
+
+
+class Slack(Part):
+    """By which share of its bound a constraint is missed; negative what is left."""
+
+    name: Text
+    excess: FiniteFloat | None
+
+
+class Answers(Part):
+    """What a search says of its first plan."""
+
+    id: Count = 0
+    constraints: Annotated[list[Slack], Field(max_length=100)] = []
+    elasticities: dict[str, dict[str, FiniteFloat | None]] = {}
+
+
+class Landmark(Part):
+    """A catalogued chip with the chosen plan."""
+
+    name: Text
+    die_mm2: NotNegative | None = None
+    metrics: dict[str, FiniteFloat | None]
+
+
 class Member(Part):
     """A plan of the front: an evaluation document with its number, and what the search chose: values, techniques that
     are on, their knobs."""
@@ -127,6 +183,9 @@ class Member(Part):
     plan: PlanPart
     traffic: dict[str, Scalar]
     metrics: dict[str, FiniteFloat | None]
+    intervals: dict[str, Interval] = {}
+    usd_per_hour: dict[str, FiniteFloat | None] | None = None
+    layer: Annotated[list[Bar], Field(max_length=10_000)] = []
     memory: dict[str, NotNegative | None]
     memory_capacity: NotNegative | None
     host_memory: dict[str, NotNegative | None]
@@ -154,6 +213,11 @@ class Result(Part):
     chosen: int | None
     notes: Names = []
     points: Points | None = None
+    front_table: Points | None = None
+    curves: Annotated[list[Curves], Field(max_length=100)] = []
+    landmarks: Annotated[list[Landmark], Field(max_length=1000)] = []
+    answers: Answers | None = None
+    commands: Annotated[list[Text], Field(max_length=10_000)] = []
     sweep: Annotated[list[dict[str, Scalar | dict[str, Scalar]]], Field(max_length=10_000)] | None = None
     seconds: dict[str, Scalar] | None = None
 

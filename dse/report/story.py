@@ -23,7 +23,8 @@ def asked(result: Document) -> list[tuple[str, str]]:
             ("hardware", shorten(search["hardware"], 200)),
             ("devices", f"up to {listed(search.get('gpus'))}" if search.get("gpus") is not None else ""),
             ("engine", shorten(search.get("engine") or "")), ("traffic", traffic_words(search["traffic"])),
-            ("targets", "; ".join(limits) or "none"), ("wanted", " and ".join(aims)),
+            *((("targets", "; ".join(limits) or "none"), ("wanted", " and ".join(aims)))
+              if result["counts"]["considered"] else ()),
             ("techniques", ", ".join(map(shorten, search.get("variants") or ()))),
             ("searched freely", _free_words(search.get("free") or ()))]
     return [(term, text) for term, text in rows if text]
@@ -46,9 +47,12 @@ def _range(axis: Document) -> str:
 def answer(result: Document) -> str:
     """The chosen plan in a sentence; where it does not fit, what it lacks."""
     plan = chosen(result)
-    if plan is None:
-        return "No plan met the constraints."
-    sentence = f"Plan {plan['id']}: {plan_words(plan)}."
+    return "No plan met the constraints." if plan is None else f"Plan {plan['id']}: {plan_sentence(plan)}"
+
+
+def plan_sentence(plan: Document) -> str:
+    """A plan in a sentence; where it does not fit, what it lacks."""
+    sentence = f"{plan_words(plan)}."
     if plan["feasible"]:
         return sentence
     over = [f"{shorten(name)} over by {share(value, 1)}" for name, value in plan["constraints"].items()
@@ -65,9 +69,24 @@ def cards(result: Document) -> list[tuple[str, str]]:
     return [(METRICS[name].title, metric_value(name, plan["metrics"])) for name in names]
 
 
+def plan_cards(plan: Document) -> list[tuple[str, str, str]]:
+    """The figures of any plan, each with its 80 % interval, "" where it has none."""
+    return [(METRICS[name].title, metric_value(name, plan["metrics"]), _interval(plan, name)) for name in _CARDS]
+
+
+def _interval(plan: Document, name: str) -> str:
+    low, high = (plan.get("intervals") or {}).get(name) or (None, None)
+    if low is None or high is None:
+        return ""
+    unit = METRICS[name].unit if METRICS[name].unit in SCALED else ""
+    return f"{quantity(low, unit)} to {quantity(high, unit)}"
+
+
 def outcome(result: Document) -> list[tuple[str, str]]:
     """How many plans were looked at, which constraints rejected how many, regret, and how it was run."""
     counts, search = result["counts"], result["search"]
+    if not counts["considered"]:        # plans that were asked for, not searched
+        return []
     rejected = ", ".join(f"{quantity(n)} by {shorten(name)}" for name, n in counts["rejected"].items() if n)
     regret = shorten((result.get("regret") or {}).get("text") or "regret: not measured", 300)
     run = [f"{words} {quantity(search[key])}" for key, words in (("trials", "trials"), ("seed", "seed"))

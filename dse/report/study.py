@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dse import __version__
-from dse.report.page import assets, data, environment, own_file
+from dse.report.page import assets, environment, own_file, packed
 from dse.report.panel import Cell, Table, number
 from dse.report.style import BLUE, GREY, ORANGE, VERMILION, Figure, axis, layout
 from dse.report.words import label, quantity, share, shorten
@@ -54,7 +54,8 @@ def render(found: Sequence[Verdicts]) -> str:
         f"{wrong} of {len(outcomes)} verdicts differ from those that the files record.",
         cards=[("studies", quantity(len(found))), ("claims", quantity(len(outcomes))),
                *((name, quantity(sum(o.verdict == name for o in outcomes))) for name in VERDICTS)],
-        panels=panels, version=__version__, figures=data({k: f for p in panels for k, f in p.figures.items()}),
+        panels=panels, version=__version__,
+        data=packed({"figures": {k: f for p in panels for k, f in p.figures.items()}}),
         style=held.style, plotly=held.plotly, script=held.script, policy=held.policy)
 
 

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from math import ceil, floor, log10
 from typing import Any
 
-from dse.model.metrics import METRICS
-from dse.report.words import SCALED, label, metric_title, quantity, shorten
+from dse.report.words import SCALED, figure_of, label, metric_title, quantity, shorten
 
 Figure = dict[str, Any]
 """What Plotly draws: data and layout, as plain values."""
@@ -66,7 +65,7 @@ def _ticks(low: float, high: float) -> list[float]:
 def metric_axis(name: str, values: Iterable[float | None]) -> dict[str, Any]:
     """The axis of a metric, with title and unit from the register."""
     title = metric_title(name).replace(" (", "<br>(")    # of the register, no one's name; in two lines for phones
-    return axis(title, METRICS[name].unit, values)
+    return axis(title, figure_of(name).unit, values)
 
 
 def layout(x: dict[str, Any], y: dict[str, Any], height: int = 420) -> dict[str, Any]:
@@ -82,7 +81,7 @@ def limit_line(name: str, limit: float, side: str, values: Iterable[float | None
     if limit > FAR * largest:
         return []
     other = "y" if side == "x" else "x"
-    text = {"text": label(f"at most {quantity(limit, METRICS[name].unit)}"), "font": {"color": VERMILION}}
+    text = {"text": label(f"at most {quantity(limit, figure_of(name).unit)}"), "font": {"color": VERMILION}}
     # beside an upright line the text lies flat at its foot, on the side where there is room
     place = {"textposition": "end"} if side == "y" else {
         "textposition": "start", "textangle": 0, "xanchor": "left" if limit < 0.75 * largest else "right"}

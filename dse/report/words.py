@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from html import escape
-from typing import Any, ClassVar
+from typing import Any
 
-from quantiphy import Quantity
-
-from dse.model.metrics import METRICS
+from dse.model.metrics import METRICS, Metric
 
 SCALED = ("s", "B", "B/s", "FLOP", "FLOP/s", "FLOP/B", "J", "W")
 """Units that take SI prefixes; money and tokens are written out."""
 UNKNOWN = "not known"
+DIE = Metric("die_mm2", "die area", "mm2", -1, "of all dies of all devices, memory stacks not counted")
 LONGEST = 80
 _WEIGHTS = ("attention_weights", "mlp_weights", "expert_weights")
 _LOADS = {"concurrency": "{} users", "batch": "batch {}", "rate": "{} requests/s"}
 _FREE_UNITS = {"l2": "B", "link": "B/s"}
-
-
-class _Scaled(Quantity):
-    """A quantity with every prefix from femto to exa; QuantiPhy alone stops at tera."""
-
-    output_sf = "EPTGMkmunpf"
-    map_sf: ClassVar[dict[str, str]] = {"u": "µ"}
+_PREFIXES = {18: "E", 15: "P", 12: "T", 9: "G", 6: "M", 3: "k", 0: "", -3: "m", -6: "µ", -9: "n", -12: "p", -15: "f"}
 
 
 def shorten(text: object, most: int = LONGEST) -> str:
     """A name on one line, cut where it is longer than any real one."""
+    if isinstance(text, str) and len(text) <= most and text.isidentifier():      # most names, and there are many
+        return text
     line = " ".join(str(text)[: most + 1].split())
     return line if len(line) <= most else line[: most - 1] + "…"
 
@@ -44,9 +40,19 @@ def quantity(value: Any, unit: str = "") -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return shorten(value)
     if unit in SCALED:
-        return str(_Scaled(float(value), unit).render(prec=3, strip_zeros=True))
+        return _prefixed(float(value), unit)
     digits = f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
     return f"{digits} {unit}".strip()
+
+
+@lru_cache(maxsize=1 << 12)         # a number stands in a figure, over it and in a table
+def _prefixed(value: float, unit: str) -> str:
+    """Four digits with an SI prefix. A page has a hundred thousand of these: QuantiPhy would take seconds."""
+    if value == 0:
+        return f"0 {unit}"
+    digits, exponent = f"{value:.3e}".split("e")
+    power = min(max(int(exponent) // 3 * 3, -15), 18)
+    return f"{float(digits) * 10.0 ** (int(exponent) - power):.4g} {_PREFIXES[power]}{unit}"
 
 
 def share(part: float, whole: float) -> str:
@@ -54,16 +60,29 @@ def share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.3g} %" if whole else UNKNOWN
 
 
+def figure_of(name: str) -> Metric:
+    """A metric of the register, or the die area, which belongs to the machine."""
+    return DIE if name == DIE.name else METRICS[name]
+
+
+def figure_value(member: Mapping[str, Any], name: str) -> Any:
+    """A plan's value of a metric, or the area of all its dies; None where it is not known."""
+    if name != DIE.name:
+        return member["metrics"].get(name)
+    area, devices = member["system"].get("die_mm2"), member["metrics"].get("gpus")
+    return None if area is None or devices is None else area * devices
+
+
 def metric_title(name: str) -> str:
     """A metric with its unit and direction, for an axis or a column."""
-    m = METRICS[name]
+    m = figure_of(name)
     aim = {-1: " (less is better)", 0: "", 1: " (more is better)"}[m.better]
     return f"{m.title}{', ' if m.unit else ''}{m.unit}{aim}"
 
 
 def metric_value(name: str, metrics: Mapping[str, Any]) -> str:
     """A metric's value in words."""
-    return quantity(metrics.get(name), METRICS[name].unit)
+    return quantity(metrics.get(name), figure_of(name).unit)
 
 
 def listed(value: Any) -> str:

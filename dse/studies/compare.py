@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dse.errors import InputError, nearest
-from dse.model.document import plain, resolved_plan, traffic_document
+from dse.model.document import evaluation_document, plain, resolved_plan, traffic_document
 from dse.model.evaluate import PHASES, Evaluation
 from dse.model.metrics import METRICS
 from dse.plan.technique import NOTHING, Technique
@@ -88,6 +88,12 @@ def document(a: Compared, b: Compared) -> dict[str, Any]:
         "seconds": [row for phase in PHASES for row in _seconds(phase, a.evaluation, b.evaluation)],
         "bytes": list(_bytes(a.evaluation, b.evaluation)),
     }
+
+
+def evaluated(side: Compared) -> dict[str, Any]:
+    """One side in full: its evaluation, with the technique and what its knobs and unknowns are set to."""
+    used = {} if side.technique.name == NOTHING.name else {"techniques": [side.technique.name]}
+    return {**evaluation_document(side.evaluation), **used, "knobs": dict(side.values)}
 
 
 def _side(side: Compared) -> dict[str, Any]:
