@@ -19,7 +19,8 @@ from dse.cli.search import search
 from dse.errors import DseError, EnvironmentProblem, InputError, NothingFeasibleError
 from dse.model.system import System
 from dse.search import files
-from dse.search.grid import Aim, cuts, evaluate_grid, names_of, search_grid
+from dse.search.blocks import cuts, evaluate_grid
+from dse.search.grid import Aim, names_of, search_grid
 from dse.search.pareto import Points, front, joined, nondominated, scale_of
 from dse.search.regret import measure
 from dse.search.result import MOST_DETAILED, Request, evaluation_at, front_table, result_document
@@ -187,6 +188,22 @@ def test_single_objectives_are_bettered_in_their_own_direction() -> None:
         assert grid.front.column(name)[0] == pytest.approx(every, rel=1e-4)      # closer ones count as equal
         found = [float(outcome.front.column(name)[0]), float(grid.front.column(name)[0])]
         assert found[0] == pytest.approx(best(found), rel=1e-9)
+
+
+def test_memory_rate_clock_and_token_budget_change_what_they_name_and_nothing_else() -> None:
+    where = space(free=("hbm_rate", "clock", "budget"), loads=[64])
+    chip, d = where.system.chip, where.defaults
+    assert d["budget"] == where.system.engine.budget
+    assert where.system_at(d, 8.0).chip.peak == pytest.approx(chip.peak)
+    slower = where.system_at({**d, "clock": chip.clock / 2}, 8.0).chip
+    assert slower.peak["bf16"] == pytest.approx(chip.peak["bf16"] / 2)
+    assert slower.tdp_w < chip.tdp_w
+    assert slower.memory_bandwidth == chip.memory_bandwidth
+    faster = where.system_at({**d, "hbm_rate": 1.5 * chip.memory_bandwidth}, 8.0).chip
+    assert (faster.memory_bandwidth, faster.memory_bytes) == (pytest.approx(1.5 * chip.memory_bandwidth),
+                                                               chip.memory_bytes)
+    tight = where.plan_at(dict.fromkeys(("tp", "pp", "dp", "ep", "cp"), 1.0), None, None, {"budget": 256.0})
+    assert tight.batching.budget == 256
 
 
 def test_chip_variables_change_the_chip_and_its_price_follows() -> None:
@@ -357,7 +374,8 @@ def test_out_holds_json_and_csv_that_agree_and_a_second_run_goes_on(command: Cal
                                                                     tmp_path: Path) -> None:
     folder = tmp_path / "new" / "result"
     assert command("--out", str(folder)).exit_code == 0
-    assert {f.name for f in folder.iterdir()} == {"result.json", "front.csv", "points.csv", "study.journal"}
+    assert {f.name for f in folder.iterdir()} == {"result.json", "front.csv", "points.csv", "study.journal",
+                                                 "search.toml", ".lock"}
     document = json.loads((folder / "result.json").read_text())
     lines = (folder / "front.csv").read_text().splitlines()
     assert len(lines) == document["front_points"] + 1

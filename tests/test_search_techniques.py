@@ -18,7 +18,8 @@ from dse.cli.main import run
 from dse.errors import InputError
 from dse.plan.plan import plan_from_document
 from dse.plan.technique import Technique
-from dse.search.grid import Aim, search_grid
+from dse.search.completion import completed
+from dse.search.grid import SHOWN, Aim, search_grid, search_grids
 from dse.search.result import Request, evaluation_at, front_table, result_document
 from dse.search.space import Space, make_space
 from dse.search.study import Outcome, Settings, explore
@@ -117,12 +118,13 @@ def test_the_grid_agrees_with_single_evaluations_of_every_variant() -> None:
     where = space(optional(load_technique("kvpr"), load_technique("preserve")), {"l2": ["10 MiB", "50 MiB"],
                   "kvpr.split": [0, 0.3]}, model="opt-6.7b", gpus=2, kv=(None, "fp8"))
     found = search_grid(where, Aim(("tpot_s",)), where.defaults, sample=10**6)
-    picked = np.random.default_rng(3).choice(len(found.sample), 40, replace=False)
-    assert len(set(found.sample.column("technique")[picked])) == 4
+    sample = completed(where, Aim(("tpot_s",)), found.sample)
+    picked = np.random.default_rng(3).choice(len(sample), 40, replace=False)
+    assert len(set(sample.column("technique")[picked])) == 4
     for i in picked:
-        alone = evaluation_at(where, found.sample, int(i))
-        for name in ("tpot_s", "ttft_s", "usd_per_mtok"):
-            assert alone.metrics[name] == pytest.approx(found.sample.column(name)[i], rel=1e-5)
+        alone = evaluation_at(where, sample, int(i))
+        for name in ("tpot_s", *SHOWN):
+            assert alone.metrics[name] == pytest.approx(sample.column(name)[i], rel=1e-5)
 
 
 def test_what_a_technique_sets_itself_is_not_varied_beside_it() -> None:
@@ -324,8 +326,23 @@ def test_a_technique_that_splits_the_model_itself_is_refused() -> None:
 
 @pytest.mark.parametrize("name", search_names())
 def test_every_search_of_the_catalogue_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert load_search(Path("studies/searches") / f"{name}.toml").cells["question"].endswith("?")
+    asked = load_search(Path("studies/searches") / f"{name}.toml")
+    assert asked.cells["question"].endswith("?")
     assert run(["search", name, "--trials", "2", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["front"]
-    assert any(name != "none" for name in document["search"]["variants"])
+    assert not asked.techniques or any(name != "none" for name in document["search"]["variants"])
+
+
+def test_several_points_of_the_free_variables_at_once_give_what_each_gives_alone() -> None:
+    where = space(optional(load_technique("kvpr")), {"kvpr.split": {"low": 0.0, "high": 0.9}}, model="opt-6.7b", gpus=2,
+                  kv=(None, "fp8"), free=("kv_offload", "l2"))
+    random = np.random.default_rng(7)
+    trials = [{v.name: float(random.uniform(v.low, v.high)) for v in where.sampled} for _ in range(5)]
+    together = search_grids(where, AIM, trials, memory=1 << 22, sample=500)
+    for trial, found in zip(trials, together, strict=True):
+        alone = search_grid(where, AIM, trial, sample=500)
+        assert (found.considered, found.feasible, found.rejected) == (alone.considered, alone.feasible, alone.rejected)
+        assert found.front.columns(AIM.objectives) == pytest.approx(alone.front.columns(AIM.objectives), rel=1e-9)
+        assert (len(found.sample) + len(found.front) > 0) == (found.feasible > 0)
+    assert 0 < sum(found.feasible for found in together) < sum(found.considered for found in together)

@@ -48,4 +48,4 @@ def energy_rate(watts: Number, draw: Number, pue: Number, usd_per_kwh: Number) -
 @equation("USD", "definition", usd_per_hour="USD/h", tokens_per_second="1/s")
 def usd_per_million_tokens(usd_per_hour: Number, tokens_per_second: Number) -> Number:
     """Cost of a million tokens; an hour has 3600 s."""
-    return usd_per_hour / (tokens_per_second * 3600) * 1e6
+    return usd_per_hour * (1e6 / 3600) / tokens_per_second

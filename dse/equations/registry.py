@@ -6,8 +6,11 @@ is written once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -52,3 +55,13 @@ def equation(result: str, source: str, **units: str) -> Callable[[Function], Fun
         return function
 
     return register
+
+
+@cache
+def registered() -> Mapping[str, Equation]:
+    """Every equation by name: all modules of equations are imported, and each registers its own."""
+    import dse.equations
+
+    for module in pkgutil.iter_modules(dse.equations.__path__):
+        importlib.import_module(f"dse.equations.{module.name}")
+    return REGISTRY

@@ -100,7 +100,7 @@ def _factors(e: Evaluation, phase: str) -> dict[str, Number]:
         for law, part in _laws(e, op, phase).items():
             by_law[law] = by_law.get(law, 0.0) + part * seconds / total
         by_resource[resource] = by_resource.get(resource, 0.0) + seconds / total
-    out = {law: shared_spread(share, _law_spread(e.system, law)) for law, share in by_law.items()}
+    out = {law: shared_spread(share, law_spread(e.system, law)) for law, share in by_law.items()}
     for resource, key in FACTS:
         fact = e.system.chip.facts.get(key)
         if fact is not None and not fact.verified:
@@ -129,7 +129,15 @@ def _laws(e: Evaluation, op: str, phase: str) -> dict[str, Number]:
     return {law: 1.0}
 
 
-def _law_spread(system: System, law: str) -> float:
+def laws_behind(e: Evaluation) -> tuple[str, ...]:
+    """Laws that a plan's phases rest on."""
+    found = {law: None for phase in e.spans for (op, _), seconds in e.breakdown(phase).items() if np.any(seconds)
+             for law, part in _laws(e, op, phase).items() if np.any(part)}
+    return tuple(found)
+
+
+def law_spread(system: System, law: str) -> float:
+    """Spread of a law's error on this chip."""
     known = law in system.kernels.measured or law in ("engine", "elementwise", "host_link")
     return system.uncertainty.laws[law]["measured" if known else "unmeasured"]
 

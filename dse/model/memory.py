@@ -70,6 +70,11 @@ def total(parts: dict[str, Number]) -> Number:
     return sum(parts.values(), 0.0)
 
 
+def held_bytes(fixed: dict[str, Number], per_sequence: dict[str, Number], sequences: Number) -> Number:
+    """All that is held with so many sequences."""
+    return total(fixed) + total(per_sequence) * sequences
+
+
 def weight_elements(d: Deployment) -> dict[str, Number]:
     """Elements of each weight object on the fullest device: the longest stage, the rank with most experts."""
     stage = slowest_stage_share(d.model.depth, d.pp) / d.pp

@@ -30,8 +30,8 @@ class Served:
     """What a deployment does under its traffic; times in s, per replica rank unless said.
 
     batch: sequences decoding. slots: how many could. prompt: span of a lone prefill. step: span of a pure decode
-    iteration. prompt_work: engine time a prompt adds. requests: per second, all replicas. prefill_share: of the
-    devices' time. saturation and latencies (with their spread): known where the traffic is a rate.
+    iteration. prompt_work: engine time a prompt adds. requests: per second, all replicas. saturation and latencies
+    (with their spread): known where the traffic is a rate.
     """
 
     batch: Number
@@ -44,7 +44,6 @@ class Served:
     tpot: Number
     e2e: Number
     requests: Number
-    prefill_share: Number
     saturation: Number | None = None
     latencies: OpenLoop | None = None
 
@@ -78,7 +77,7 @@ def _batch(d: Deployment, traffic: Traffic, requests: Requests, prompt: Span, me
     cycle = batch / d.plan.batching.prompts * prompt.time + steps * step.time
     rate = d.dp * batch / cycle
     return Served(batch, memory.slots, memory, prompt, step, prompt.time, prompt.time,
-                  _per_token(cycle - prompt.time, traffic), cycle, rate, minimum(rate / d.dp * prompt.time, 1.0))
+                  _per_token(cycle - prompt.time, traffic), cycle, rate)
 
 
 def _closed(d: Deployment, traffic: Traffic, requests: Requests, prompt: Span, memory: Footprint,
@@ -106,15 +105,15 @@ def _open(d: Deployment, traffic: Traffic, requests: Requests, prompt: Span, mem
     batching = _batching(d, places, requests)
     split = batching.policy == "disaggregated"
     streams = 1.0 if split else d.dp
-    rate, cv2 = traffic.rate / streams, 1 + (traffic.arrival_cv2 - 1) / streams
+    rate, cv2 = traffic.peak_rate / streams, 1 + (traffic.arrival_cv2 - 1) / streams
     alone = fitted(d, requests, prompt, 1.0)
-    first = clip(traffic.rate / d.decode_engines * requests.steps * alone.step.time, 1.0, places)
+    first = clip(traffic.peak_rate / d.decode_engines * requests.steps * alone.step.time, 1.0, places)
     loop = open_loop(fitted(d, requests, prompt, first).phases, requests, batching, rate, cv2)
     f = fitted(d, requests, prompt, clip(loop.batch, 1.0, places))
     loop = open_loop(f.phases, requests, batching, rate, cv2)
     late = where(loop.load < 1, request_overhead(d, traffic), np.inf)
     stay = where(loop.load < 1, loop.tpot.mean * (requests.output - 1), np.inf)
-    served = minimum(rate, loop.saturation) * streams
+    served = minimum(rate, loop.saturation) * streams / traffic.peak_to_mean
     s = _served(d, traffic, memory, prompt, f, loop.ttft.mean + late, stay, loop.batch, served)
     tpot = Spread(loop.tpot.mean / tokens_each(d), loop.tpot.deviation / tokens_each(d))
     return replace(s, saturation=_scalar(loop.saturation * streams), latencies=replace(loop, tpot=tpot))
@@ -122,14 +121,15 @@ def _open(d: Deployment, traffic: Traffic, requests: Requests, prompt: Span, mem
 
 def _served(d: Deployment, traffic: Traffic, memory: Footprint, prompt: Span, f: Fitted, ttft: Number, stay: Number,
             batch: Number, rate: Number) -> Served:
-    if d.prompts is not None:
-        share = d.prompts.gpus / d.gpus
-    elif d.prefill_engines is None:
-        share = minimum(rate / d.dp * f.phases.work, 1.0)
-    else:
-        share = d.prefill_engines / d.dp
     return Served(_scalar(batch), memory.slots, memory, prompt, f.step, f.phases.work, _scalar(ttft),
-                  _per_token(stay, traffic), _scalar(ttft + stay), _scalar(rate), share)
+                  _per_token(stay, traffic), _scalar(ttft + stay), _scalar(rate))
+
+
+def prefill_share(d: Deployment, s: Served) -> Number:
+    """Share of the devices' time that goes into prompts."""
+    if d.prompts is not None:
+        return d.prompts.gpus / d.gpus
+    return minimum(s.requests / d.dp * s.prompt_work, 1.0) if d.prefill_engines is None else d.prefill_engines / d.dp
 
 
 def request_overhead(d: Deployment, traffic: Traffic) -> Number:

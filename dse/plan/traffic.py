@@ -18,7 +18,9 @@ class Traffic:
 
     batch: sequences a replica always decodes. concurrency: users of the whole deployment, each of whom asks again
     when answered. rate: requests per second of the whole deployment, arrivals with squared coefficient of variation
-    `arrival_cv2` (1: Poisson). Both targets together make a goodput of a rate.
+    `arrival_cv2` (1: Poisson); the mean over a day whose busiest hours bring `peak_to_mean` times as many, where
+    latencies and saturation are of these hours, and the flow of tokens, and so the cost of one, of the mean. Both
+    targets together make a goodput of a rate.
     """
 
     input_tokens: Number = cell(1024.0, "prompt tokens", low=1, high=2**27, whole=True)
@@ -27,6 +29,7 @@ class Traffic:
     concurrency: Number = cell(None, "users of the deployment", low=1, high=2**30, optional=True)
     rate: Number = cell(None, "requests per second of the deployment", low=1e-9, high=1e9, optional=True)
     arrival_cv2: Number = cell(1.0, "squared coefficient of variation of gaps between arrivals", low=0, high=1000)
+    peak_to_mean: Number = cell(1.0, "rate of the busiest hours over the mean rate", low=1, high=1000)
     input_cv2: Number = cell(0.0, "squared coefficient of variation of prompt lengths", low=0, high=1000)
     output_cv2: Number = cell(0.0, "squared coefficient of variation of output lengths", low=0, high=1000)
     context: Number = cell(None, "cached tokens of a decoding sequence; None: as the lengths say", low=0, high=2**27,
@@ -43,6 +46,11 @@ class Traffic:
         given = [name for name in LOADS if getattr(self, name) is not None]
         if len(given) != 1:
             raise InputError("traffic", f"expected exactly one of batch, concurrency, rate; got {given or 'none'}")
+
+    @property
+    def peak_rate(self) -> Number:
+        """Requests per second in the busiest hours."""
+        return self.rate * self.peak_to_mean
 
     @property
     def load(self) -> tuple[str, Any]:

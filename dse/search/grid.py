@@ -1,40 +1,31 @@
-"""The inner grid: every plan of a space at given values of the free variables, exactly, in blocks of bounded memory.
-
-Each axis is a dimension of its own, so a term that depends on two axes is computed on two axes. Blocks are cut along
-the splits first: every term depends on them, so nothing is computed twice.
-"""
+"""The inner grid: every plan of a space at given values of the free variables, exactly, and the front of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
-from math import inf, prod
+from math import prod
 
 import numpy as np
 
 from dse.equations.num import Number
-from dse.errors import InputError
-from dse.model.evaluate import Evaluation, evaluate
 from dse.model.metrics import METRICS
-from dse.search.pareto import Points, joined, nondominated, spread
+from dse.search import sift
+from dse.search.blocks import FIRST, MEMORY, Block, evaluate_grid
+from dse.search.pareto import Points, joined, nondominated
 from dse.search.space import SPLITS, Space
-from dse.search.variant import NEUTRAL, Variant, names_of_knobs, own_values
+from dse.search.variant import NEUTRAL, names_of_knobs
 
-BYTES_PER_PLAN, BYTES_PER_LOAD = 640, 6144
-"""Measured peaks of temporary arrays, rounded up: of each plan, and of each (split, load, format) with its spans."""
-MEMORY = 512 << 20
 LIMITS = {"ttft_ms": "ttft_s", "tpot_ms": "tpot_s", "ttft_p90_ms": "ttft_p90_s", "tpot_p90_ms": "tpot_p90_s"}
 """Limits that a search takes, in ms, and the metrics that they bound."""
-BLOCK = 1 << 17
-"""Most plans of a block whatever the memory: arrays that stay in the processor's cache are faster."""
 SHOWN = ("usd_per_mtok", "ttft_s", "tpot_s", "output_tok_s", "output_tok_s_per_gpu", "joule_per_token", "batch",
          "kv_slots")
-"""Metrics that every point carries beside its objectives."""
+"""Metrics that every point carries beside its objectives, once `completed`."""
+FINITE = "finite"
+"""The constraint that every objective has a value."""
 
 
 Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Aim:
@@ -49,9 +40,14 @@ class Aim:
         return tuple(METRICS[name].better for name in self.objectives)
 
     @property
+    def needed(self) -> tuple[str, ...]:
+        """Metrics that decide: the objectives and what is limited."""
+        return tuple(dict.fromkeys((*self.objectives, *(metric for metric, _ in self.limits.values()))))
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """Metrics of a point: the objectives and what is shown anyway."""
-        return tuple(dict.fromkeys((*self.objectives, *(metric for metric, _ in self.limits.values()), *SHOWN)))
+        return tuple(dict.fromkeys((*self.needed, *SHOWN)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +61,11 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one inner grid holds. rejected: plans by the first constraint they fail. sample: feasible plans, thinned."""
+    """What one inner grid holds. rejected: plans by the first constraint they fail. sample: feasible plans, thinned.
+
+    Points have their objectives and what is limited; `completed` adds what is shown. undefined: a plan that fits and
+    meets the limits, but has no value for the objective that it names.
+    """
 
     considered: int
     feasible: int
@@ -73,35 +73,13 @@ class Found:
     front: Points
     sample: Points
     miss: Miss | None
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A part of the grid: which entries of each axis, and what was found for them. Axes: split, load, kv, varying...
-
-    values: of the variables of its variant, numbers or whole axes, in the order of the axes.
-    """
-
-    weights: int
-    cut: tuple[np.ndarray, ...]
-    evaluation: Evaluation
-    values: Mapping[str, Number]
-    variant: int = 0
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Entries along each axis."""
-        return tuple(len(c) for c in self.cut)
-
-    def flat(self, value: Number) -> np.ndarray:
-        """A metric or constraint at every plan of the block; nan where the figure is missing."""
-        return np.broadcast_to(np.nan if value is None else value, self.shape).reshape(-1)
+    undefined: Miss | None = None
 
 
 def names_of(space: Space, aim: Aim) -> tuple[str, ...]:
     """Columns of a table of points: those of the techniques only where there are any."""
     return (*SPLITS, "gpus", space.load, "weights", "kv", *varied_names(space),
-            *(m for m in aim.metrics if m != "gpus"))
+            *(m for m in aim.metrics if m not in ("gpus", space.load)))
 
 
 def varied_names(space: Space) -> tuple[str, ...]:
@@ -112,81 +90,26 @@ def varied_names(space: Space) -> tuple[str, ...]:
             *(name for name in names_of_knobs(space.variants) if name not in words))
 
 
-def evaluate_grid(space: Space, values: Mapping[str, Number], memory: float = MEMORY,
-                  refused: Callable[[int], None] = lambda plans: None) -> Iterator[Block]:
-    """Blocks of the grid, a variant after the other; a variable that is an array is an axis of its own.
+@dataclass(slots=True)
+class _Tally:
+    """What is known of one trial's grid so far."""
 
-    refused: told how many plans cannot be, because of the values of a technique's knobs.
-    """
-    for number, variant in enumerate(space.variants):
-        own = own_values(variant, space.listed, values)
-        for weights in space.formats_of(variant, "weights"):
-            yield from _blocks(space, number, weights, own, memory, refused)
+    front: Points
+    samples: list[Points]
+    considered: int = 0
+    feasible: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    miss: Miss | None = None
+    undefined: Miss | None = None
 
+    def found(self) -> Found:
+        """The whole grid."""
+        return Found(self.considered, self.feasible, self.rejected, self.front, joined(self.samples),
+                     None if self.feasible else self.miss, self.undefined)
 
-def _blocks(space: Space, number: int, weights: int, own: Mapping[str, Number], memory: float,
-            refused: Callable[[int], None]) -> Iterator[Block]:
-    """The part of the grid with one variant and one format of the weights."""
-    variant, rows = space.variants[number], space.rows_of(number)
-    varying = {name: np.asarray(v, dtype=float) for name, v in own.items() if np.ndim(v)}
-    lengths = (len(rows), len(space.loads), len(space.formats_of(variant, "kv")), *map(len, varying.values()))
-    for cut in cuts(lengths, min(memory / (BYTES_PER_PLAN + BYTES_PER_LOAD / prod(lengths[3:])), BLOCK)):
-        pending = [(rows[cut[0]], *cut[1:])]
-        while pending:
-            places = pending.pop()
-            part = {**own, **{n: v[c] for (n, v), c in zip(varying.items(), places[3:], strict=True)}}
-            try:
-                made = _evaluate_block(space, variant, space.weights[weights], places, part)
-            except InputError:
-                if not variant.knobs and not variant.axes:
-                    raise
-                pending += _halves(places)
-                if len(max(places[3:], key=len, default=())) < 2:
-                    refused(prod(len(c) for c in places))
-                continue
-            yield Block(weights, places, made, own, number)
-
-
-def _halves(cut: tuple[np.ndarray, ...]) -> list[tuple[np.ndarray, ...]]:
-    """A block cut in two along the longest axis of its variables; none where these have one value each."""
-    axis = max(range(3, len(cut)), key=lambda i: len(cut[i]), default=0)
-    if axis == 0 or len(cut[axis]) < 2:
-        return []
-    return [(*cut[:axis], half, *cut[axis + 1:]) for half in reversed(np.array_split(cut[axis], 2))]
-
-
-def cuts(lengths: Sequence[int], most: float) -> Iterator[tuple[np.ndarray, ...]]:
-    """Index arrays of blocks of at most `most` points (at least one), in order of the axes."""
-    pieces, room = [], max(most, 1.0)
-    for length, rest in ((n, prod(lengths[i + 1:])) for i, n in enumerate(lengths)):
-        step = int(min(max(room // rest, 1), length))
-        pieces.append(np.array_split(np.arange(length), -(-length // step)))
-        room = max(room / step, 1.0)
-    yield from product(*pieces)
-
-
-def _evaluate_block(space: Space, variant: Variant, weights: str | None, cut: tuple[np.ndarray, ...],
-                    values: Mapping[str, Number]) -> Evaluation:
-    """One call of `evaluate`, each axis along its own dimension."""
-    axes = len(cut)
-
-    def along(axis: int, entries: np.ndarray) -> np.ndarray:
-        return entries.reshape([-1 if i == axis else 1 for i in range(axes)])
-
-    split = {name: along(0, column) for name, column in zip(SPLITS, space.splits[cut[0]].T, strict=True)}
-    kv = None if space.kv == (None,) else along(2, np.array([_kv_name(space, i) for i in cut[2]]))
-    varying = iter(range(3, axes))
-    at = {name: along(next(varying), np.asarray(v)) if np.ndim(v) else v for name, v in values.items()}
-    gpus = split["tp"] * split["pp"] * split["dp"] * split["cp"]
-    traffic, system = space.traffic_at(along(1, space.loads[cut[1]])), space.system_at(at, gpus)
-    with np.errstate(all="ignore"):      # what has no finite value is rejected as such
-        plan = space.bound_at(variant, split, weights, kv, at, traffic, system)
-        return evaluate(space.model, system, plan, traffic, open_grid=True)
-
-
-def _kv_name(space: Space, index: int) -> str:
-    """A KV format by its place in the space's list, the checkpoint's where the list is silent."""
-    return space.kv[index] or space.model.formats.get("kv", "bf16")
+    def reject(self, name: str, count: int) -> None:
+        """Note plans that fail a constraint first."""
+        self.rejected[name] = self.rejected.get(name, 0) + count
 
 
 def search_grid(space: Space, aim: Aim, values: Mapping[str, Number], memory: float = MEMORY,
@@ -195,84 +118,163 @@ def search_grid(space: Space, aim: Aim, values: Mapping[str, Number], memory: fl
 
     progress: told after each block how many plans of how many are done.
     """
-    total = space.count(values)
+    return _search(space, aim, values, frozenset(), 1, memory, sample, progress)[0]
+
+
+def search_grids(space: Space, aim: Aim, trials: Sequence[Mapping[str, float]], memory: float = MEMORY,
+                 sample: int = 0, progress: Progress = lambda done, of: None) -> list[Found]:
+    """The same for several values of the free variables at once, along one more axis of the arrays: what the free
+    variables do not touch is computed once. sample: of each.
+    """
+    if len(trials) == 1:
+        return _search(space, aim, trials[0], frozenset(), 1, memory, sample, progress)
+    values = {name: np.array([trial[name] for trial in trials]) for name in trials[0]}
+    return _search(space, aim, values, frozenset(values), len(trials), memory, sample, progress)
+
+
+def _search(space: Space, aim: Aim, values: Mapping[str, Number], paired: frozenset[str], trials: int, memory: float,
+            sample: int, progress: Progress) -> list[Found]:
     nothing = Points(names_of(space, aim), np.zeros((0, len(names_of(space, aim)))))
-    fronts, samples = [nothing], [nothing]
-    refused: list[int] = []
-    rejected: dict[str, int] = {}
-    considered = feasible = 0
-    miss: Miss | None = None
-    for block in evaluate_grid(space, values, memory, refused.append):
-        checks = _checks(block, aim)
-        good, failed = _sift(checks)
-        considered, feasible = considered + prod(block.shape), feasible + len(good)
-        progress(considered + sum(refused), total)
+    tallies = [_Tally(nothing, [nothing]) for _ in range(trials)]
+    total = space.count(values) if not paired else space.count({n: v[0] for n, v in values.items()})
+
+    def refused(entries: np.ndarray | None, plans: int) -> None:
+        these = tallies if entries is None else [tallies[i] for i in entries]
+        for tally in these:
+            tally.considered += plans // (1 if entries is None else len(entries))
+            tally.reject("knobs", plans // (1 if entries is None else len(entries)))
+
+    for block in evaluate_grid(space, values, memory, refused, paired):
+        mine = bool(block.axes) and set(block.axes[-1]) <= paired
+        shape = block.shape if mine else (*block.shape, 1)
+        alive, failed = sift.met(_goods(aim, block, mine), shape)
+        for i in range(shape[-1]):
+            which = [tallies[block.cut[-1][i]]] if mine else tallies       # a block without the axis is all trials'
+            part = _Part(space, aim, block, alive[..., i], i if mine else None)
+            quota = -(-sample * prod(part.alive.shape) // total)
+            _add(which, part, {name: int(count[i]) for name, count in failed.items()}, quota)
+        progress(sum(t.considered for t in tallies), total * trials)
+    return [tally.found() for tally in tallies]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The plans of a block with one entry of its last axis (all of it, for None), and which of them are alive."""
+
+    space: Space
+    aim: Aim
+    block: Block
+    alive: np.ndarray
+    entry: int | None
+
+    def of(self, value: Number | None, sign: int = 1) -> np.ndarray:
+        """A metric or constraint along the axes on which it varies, times `sign`."""
+        own = np.asarray(np.nan if value is None else value)
+        if own.ndim and self.entry is not None:
+            own = own[..., self.entry if own.shape[-1] > 1 else 0]
+        return own if sign == 1 else sign * own
+
+    def at_all(self, value: Number | None) -> np.ndarray:
+        """The same at every plan."""
+        return np.broadcast_to(self.of(value), self.alive.shape)
+
+    def points(self, index: np.ndarray) -> Points:
+        """Plans by flat index, as rows."""
+        places = np.unravel_index(index, self.alive.shape)
+        if self.entry is not None:
+            places = (*places, np.full(len(index), self.entry))
+        return _points(self.space, self.aim, self.block, places)
+
+
+def _add(tallies: Sequence[_Tally], part: _Part, failed: Mapping[str, int], quota: int) -> None:
+    """Count the plans of a part, and keep those that may be on the front, a sample of the others, the nearest miss."""
+    aim, block, first = part.aim, part.block, tallies[0]
+    costs = [part.of(block.evaluation.metrics[m], -better) for m, better in zip(aim.objectives, aim.better,
+                                                                               strict=True)]
+    feasible = part.alive.size - sum(failed.values())
+    old = first.front.columns(aim.objectives) * -np.asarray(aim.better, dtype=float)
+    best = sift.promising(costs, part.alive, old) if feasible else np.zeros(0, dtype=int)
+    best = best[nondominated(sift.taken(costs, best, part.alive.shape).T, (-1,) * len(costs))]
+    candidates = joined([first.front, part.points(best)])
+    front = candidates.take(nondominated(candidates.columns(aim.objectives), aim.better))
+    some = np.setdiff1d(sift.some(part.alive, quota), best) if quota and feasible else best[:0]
+    sample = part.points(some)
+    miss = None if first.feasible or feasible else _nearest_miss(part)
+    undefined = _undefined(part) if failed.get(FINITE) and first.undefined is None else None
+    for tally in tallies:
+        tally.considered, tally.feasible = tally.considered + part.alive.size, tally.feasible + feasible
         for name, count in failed.items():
-            rejected[name] = rejected.get(name, 0) + count
-        wanted = np.column_stack([block.flat(block.evaluation.metrics[m])[good] for m in aim.objectives])
-        best = nondominated(wanted, aim.better)
-        fronts.append(_points(space, aim, block, good[best]))
-        quota = -(-sample * prod(block.shape) // total)
-        others = np.delete(good, best)
-        samples.append(_points(space, aim, block, others[spread(len(others), quota)] if quota else others[:0]))
-        if not feasible:
-            miss = _nearer(miss, _nearest_miss(space, aim, block, checks))
-    if refused:
-        considered, rejected["knobs"] = considered + sum(refused), sum(refused)
-    candidates = joined(fronts)
-    kept = candidates.take(nondominated(candidates.columns(aim.objectives), aim.better))
-    return Found(considered, feasible, rejected, kept, joined(samples), None if feasible else miss)
+            tally.reject(name, count)
+        tally.front = front
+        tally.samples.append(sample)
+        tally.miss = tally.miss if miss is None or (tally.miss and tally.miss.excess <= miss.excess) else miss
+        tally.undefined = tally.undefined or undefined
 
 
-def _checks(block: Block, aim: Aim) -> dict[str, np.ndarray]:
-    """Constraints of a block, <= 0 when met: of the plan, of the limits, and that objectives are finite."""
+def _goods(aim: Aim, block: Block, mine: bool) -> Iterator[tuple[str, np.ndarray]]:
+    """Where each constraint is met: of the plan, of the limits, and that objectives are finite; its own axes only."""
     e = block.evaluation
-    out = {name: block.flat(value) for name, value in e.constraints.items()}
+    after = slice(None) if mine else np.newaxis
+
+    def axes(value: Number | None) -> np.ndarray:
+        array = np.asarray(np.nan if value is None else value)
+        return array[..., after] if array.ndim else array
+
+    for name in e.constraints:
+        yield name, axes(e.constraints.met(name))
     for name, (metric, most) in aim.limits.items():
-        out[name] = block.flat(e.metrics[metric]) / most - 1
-    finite = np.logical_and.reduce([np.isfinite(block.flat(e.metrics[m])) for m in aim.objectives])
-    if not finite.all():
-        out["finite"] = np.where(finite, 0.0, inf)
-    return out
+        yield name, axes(e.metrics[metric]) <= most
+    for metric in aim.objectives:
+        yield FINITE, np.isfinite(axes(e.metrics[metric]))
 
 
-def _sift(checks: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
-    """Indices of the plans that meet every constraint, and how many fail each first."""
-    alive = np.ones(len(next(iter(checks.values()))), dtype=bool)
-    failed = {}
-    for name, excess in checks.items():
-        left = alive & (excess <= 0)
-        failed[name] = int(alive.sum() - left.sum())
-        alive = left
-    return np.flatnonzero(alive), failed
-
-
-def _nearest_miss(space: Space, aim: Aim, block: Block, checks: Mapping[str, np.ndarray]) -> Miss:
-    table = np.nan_to_num(np.stack(list(checks.values())), nan=inf)
+def _nearest_miss(part: _Part) -> Miss:
+    e, aim = part.block.evaluation, part.aim
+    excess = {name: part.at_all(value) for name, value in e.constraints.items()}
+    for name, (metric, most) in aim.limits.items():
+        excess[name] = part.at_all(e.metrics[metric]) / most - 1
+    for metric in aim.objectives:
+        finite = np.isfinite(part.at_all(e.metrics[metric]))
+        if not finite.all():
+            excess[FINITE] = np.where(finite, excess.get(FINITE, 0.0), np.inf)
+    table = np.stack([np.nan_to_num(v, nan=np.inf).reshape(-1) for v in excess.values()])
     worst = table.max(axis=0)
     index = int(worst.argmin())
-    name = list(checks)[int(table[:, index].argmax())]
-    return Miss(float(worst[index]), name, _points(space, aim, block, np.array([index])))
+    return Miss(float(worst[index]), list(excess)[int(table[:, index].argmax())], part.points(np.array([index])))
 
 
-def _nearer(one: Miss | None, other: Miss) -> Miss:
-    return other if one is None or other.excess < one.excess else one
+def _undefined(part: _Part) -> Miss:
+    """The first plan that meets everything but lacks the value of an objective."""
+    e, aim = part.block.evaluation, part.aim
+    bad = {metric: ~np.isfinite(part.at_all(e.metrics[metric])) for metric in aim.objectives}
+    good = np.ones(part.alive.shape, dtype=bool)
+    for name in e.constraints:
+        good &= part.of(e.constraints.met(name))
+    for metric, most in aim.limits.values():
+        good &= part.of(e.metrics[metric]) <= most
+    index = int((good & np.logical_or.reduce(list(bad.values()))).argmax())
+    metric = next(name for name, wrong in bad.items() if wrong.reshape(-1)[index])
+    return Miss(np.inf, metric, part.points(np.array([index])))
 
 
-def _points(space: Space, aim: Aim, block: Block, index: np.ndarray) -> Points:
-    """Plans of a block, by flat index, as rows; nan for a variable or format that the variant does not leave open."""
-    places = np.unravel_index(index, block.shape)
+def _points(space: Space, aim: Aim, block: Block, places: tuple[np.ndarray, ...]) -> Points:
+    """Plans of a block, by their places, as rows; nan for what the variant does not leave open and what is not needed
+    to decide.
+    """
+    count = len(places[0])
     at = [cut[place] for cut, place in zip(block.cut, places, strict=True)]
     split = space.splits[at[0]]
-    own, varying = {"technique": np.full(len(index), float(block.variant))}, iter(at[3:])
-    for name, given in block.values.items():
-        value = np.asarray(given, dtype=float)
-        own[name] = value[next(varying)] if value.ndim else np.full(len(index), float(value))
-    missing, sets = np.full(len(index), np.nan), space.variants[block.variant].sets
+    own = {"technique": np.full(count, float(block.variant)),
+           **{name: np.full(count, float(v)) for name, v in block.values.items() if not np.ndim(v)}}
+    for axis, entries in zip(block.axes, at[FIRST:], strict=True):
+        own |= {name: np.asarray(block.values[name], dtype=float)[entries] for name in axis}
+    missing, sets = np.full(count, np.nan), space.variants[block.variant].sets
     formats = [missing if name in sets else place for name, place in
-               (("weights", np.full(len(index), block.weights)), ("kv", at[2]))]
+               (("weights", np.full(count, block.weights)), ("kv", at[2]))]
     gpus = split[:, :3].prod(axis=1) * split[:, 4]
-    metrics = [block.flat(block.evaluation.metrics[m])[index] for m in aim.metrics if m != "gpus"]
+    figures = {m: block.evaluation.metrics[m] for m in aim.needed}
+    metrics = [missing if (value := figures.get(m)) is None else np.broadcast_to(value, block.shape)[places]
+               for m in aim.metrics if m not in ("gpus", space.load)]
     variables = [own.get(name, missing) for name in varied_names(space)]
     columns = [*split.T, gpus, space.loads[at[1]], *formats, *variables, *metrics]
     return Points(names_of(space, aim), np.column_stack([np.asarray(c, dtype=float) for c in columns]))

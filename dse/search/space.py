@@ -19,6 +19,7 @@ from dse.model.deployment import divisors, mixers, valid_expert_split
 from dse.model.evaluate import evaluate
 from dse.model.moved import moved
 from dse.model.system import System
+from dse.plan.fields import Batching
 from dse.plan.plan import Plan, plan_from_document
 from dse.plan.traffic import Traffic
 from dse.search.variables import OFFLOADS, Choice, Free, Listed, variables
@@ -55,6 +56,7 @@ class Space:
     listed: tuple[Listed, ...] = ()
     variants: tuple[Variant, ...] = (NEUTRAL,)
     rows: tuple[np.ndarray, ...] = ()
+    peak_to_mean: float = 1.0
     left_out: tuple[str, ...] = field(default=(), compare=False)
 
     @cached_property
@@ -102,7 +104,8 @@ class Space:
         """The plan with these splits, formats and offload ratios; a ratio of 0 leaves the plan silent."""
         away = {name: values[name] for name in OFFLOADS if name in values and np.any(values[name])}
         return Plan(tp=split["tp"], pp=split["pp"], dp=split["dp"], ep=split["ep"], cp=split["cp"], weights=weights,
-                    kv=kv, kv_offload=away.get("kv_offload"), weight_offload=away.get("weight_offload"))
+                    kv=kv, kv_offload=away.get("kv_offload"), weight_offload=away.get("weight_offload"),
+                    batching=Batching(budget=values.get("budget")))
 
     def bound_at(self, variant: Variant, split: Mapping[str, Number], weights: str | None, kv: Any,
                  values: Mapping[str, Number], traffic: Traffic, system: System) -> Plan:
@@ -111,6 +114,7 @@ class Space:
             return self.plan_at(split, weights, kv, values)
         away = {name: values[name] for name in OFFLOADS if name in values and np.any(values[name])}
         tables = {"parallelism": dict(split), "formats": {"weights": weights, "kv": kv},
+                  "batching": {"budget": values.get("budget")},
                   "placement": {"weights": away.get("weight_offload"), "kv": away.get("kv_offload")}}
         document = {name: {key: {"host": cell} if name == "placement" else cell
                            for key, cell in table.items() if cell is not None} for name, table in tables.items()}
@@ -121,14 +125,15 @@ class Space:
         given = {kind or self.load: load}
         return Traffic(self.input_tokens, self.output_tokens, batch=given.get("batch"),
                        concurrency=given.get("concurrency"), rate=given.get("rate"), arrival_cv2=self.arrival_cv2,
-                       input_cv2=self.input_cv2, output_cv2=self.output_cv2)
+                       input_cv2=self.input_cv2, output_cv2=self.output_cv2, peak_to_mean=self.peak_to_mean)
 
     def document(self) -> dict[str, Any]:
         """The space as plain values; two spaces with one document are the same."""
         return {
             "model": self.model.name, "hardware": self.system.name, "gpus": self.gpus,
             "engine": self.system.engine.name, "input_tokens": self.input_tokens, "output_tokens": self.output_tokens,
-            "arrival_cv2": self.arrival_cv2, "input_cv2": self.input_cv2, "output_cv2": self.output_cv2,
+            "arrival_cv2": self.arrival_cv2, "peak_to_mean": self.peak_to_mean, "input_cv2": self.input_cv2,
+            "output_cv2": self.output_cv2,
             self.load: self.loads.tolist(), "weights": list(self.weights),
             "kv": list(self.kv), "cp": sorted({int(c) for c in self.splits[:, 4]}),
             "free": {v.name: [v.low, v.high] for v in self.free},
@@ -153,15 +158,19 @@ def make_space(model: Model, system: System, *, gpus: int, load: str, loads: Seq
                weights: Sequence[str | None] = (None,), kv: Sequence[str | None] = (None,), cp: Sequence[int] = (1,),
                free: Sequence[str] | None = None, trials: int = 1, input_cv2: float = 0.0,
                output_cv2: float = 0.0, chosen: Mapping[str, Choice] | None = None,
-               variants: Sequence[Variant] = (NEUTRAL,)) -> Space:
+               variants: Sequence[Variant] = (NEUTRAL,), peak_to_mean: float = 1.0,
+               every_count: bool = False) -> Space:
     """The space of all plans on up to `gpus` devices; `free` None: the offload ratios, where there is a host.
 
-    chosen: lists or bounds of variables. variants: each is tried with every split that can be with it.
+    chosen: lists or bounds of variables. variants: each is tried with every split that can be with it. every_count:
+    any number of replicas, not only powers of two and divisors of `gpus`.
     """
+    replicas = range(1, gpus + 1) if every_count else None
     sampled, listed = variables(system, free, chosen or {})
-    space = Space(model, system, gpus, enumerate_splits(model, system, gpus, cp), _once(weights), _once(kv), load,
+    splits = enumerate_splits(model, system, gpus, cp, replicas)
+    space = Space(model, system, gpus, splits, _once(weights), _once(kv), load,
                   np.unique(np.asarray(loads, dtype=float)), input_tokens, output_tokens, arrival_cv2,
-                  sampled, input_cv2, output_cv2, listed, tuple(variants))
+                  sampled, input_cv2, output_cv2, listed, tuple(variants), peak_to_mean=peak_to_mean)
     _check_size(space, trials)
     for name in (*space.weights, *space.kv):                 # refuse bad formats and loads before any work
         Plan(kv=name)
@@ -219,17 +228,20 @@ def _once(names: Sequence[str | None]) -> tuple[str | None, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def enumerate_splits(model: Model, system: System, gpus: int, cp: Sequence[int] = (1,)) -> np.ndarray:
+def enumerate_splits(model: Model, system: System, gpus: int, cp: Sequence[int] = (1,),
+                     replicas: Sequence[int] | None = None) -> np.ndarray:
     """Rows (tp, pp, dp, ep, cp) of at most `gpus` devices, by devices, then by how far a replica is cut.
 
     tp divides the heads of every mixer. pp and ep: powers of two and divisors of the layers and of the experts.
-    dp: powers of two and divisors of `gpus`. A chip without a scale-out network keeps its groups in one domain.
+    dp: `replicas`, or powers of two and divisors of `gpus`. A chip without a scale-out network keeps its groups in one
+    domain.
     """
     experts = [g.feedforward.experts for g in model.layers if isinstance(g.feedforward, MixtureOfExperts)]
     heads = gcd(*(mixer.heads for mixer in mixers(model)))
     most_experts = min(experts, default=1)
     axes = ([n for n in divisors(max(heads, 1)) if n <= gpus], _counts(model.depth, min(model.depth, gpus)),
-            _counts(gpus, gpus), _counts(most_experts, min(most_experts, gpus)), sorted({int(c) for c in cp}))
+            list(replicas or _counts(gpus, gpus)), _counts(most_experts, min(most_experts, gpus)),
+            sorted({int(c) for c in cp}))
     short = [np.array(a, dtype=float) for a in axes]
     plain = np.stack([g.ravel() for g in np.meshgrid(*short[:3], short[4], indexing="ij")], axis=1)
     plain = plain[plain.prod(axis=1) <= gpus]

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 
 from dse.errors import InputError, nearest
+from dse.model.machine import Chip
 from dse.model.moved import no_silicon
 from dse.model.system import System
 
 OFFLOADS = ("kv_offload", "weight_offload")
-CHIP_VARIABLES = ("l2", "hbm", "link", "cores")
-FREE = (*OFFLOADS, *CHIP_VARIABLES)
+CHIP_VARIABLES = ("l2", "hbm", "hbm_rate", "link", "cores", "clock")
+FREE = (*OFFLOADS, "budget", *CHIP_VARIABLES)
 MOST_OFFLOAD = 0.99
 """An offload ratio stays below 1: something of each object has to be at hand."""
 LEAST_CACHE = float(1 << 20)
+BUDGETS = 64.0, 65536.0
 MOST_VALUES = 4096
 
 
@@ -71,7 +73,8 @@ class Listed:
 
 Choice = tuple[float, ...] | Range
 """What a user says of a machine's variable: a list, or bounds."""
-UNITS = {"kv_offload": "", "weight_offload": "", "l2": "B", "hbm": "", "link": "B/s", "cores": ""}
+UNITS = {"kv_offload": "", "weight_offload": "", "budget": "", "l2": "B", "hbm": "", "hbm_rate": "B/s", "link": "B/s",
+         "cores": "", "clock": "Hz"}
 """The unit in which a user states each variable."""
 
 
@@ -114,14 +117,20 @@ def _check_possible(variable: Free, value: float) -> None:
 
 
 def _variable(system: System, name: str) -> Free:
-    chip = system.chip
     if name not in FREE:
         raise InputError("free", f"no such variable: {name!r}", nearest(name, (*FREE, "none")))
-    if name in OFFLOADS:
-        if system.node.host is None:
-            raise InputError("free", f"the catalogue has no link to host memory for {chip.name}",
-                             f"leave {name} out")
-        return Free(name, 0.0, MOST_OFFLOAD, 0.0, "share in host memory")
+    if name == "budget":
+        return Free(name, *BUDGETS, float(system.engine.budget), "tokens of an iteration", log=True, whole=True)
+    if name in CHIP_VARIABLES:
+        return _of_chip(system.chip, name)
+    if system.node.host is None:
+        raise InputError("free", f"the catalogue has no link to host memory for {system.chip.name}",
+                         f"leave {name} out")
+    return Free(name, 0.0, MOST_OFFLOAD, 0.0, "share in host memory")
+
+
+def _of_chip(chip: Chip, name: str) -> Free:
+    """A figure of the chip, from a part to a few times of what the catalogue has."""
     if name == "l2":
         if not chip.cache_bytes:
             raise InputError("free", f"{chip.name} has no last on-chip cache to vary", "leave l2 out")
@@ -135,5 +144,10 @@ def _variable(system: System, name: str) -> Free:
             raise InputError("free", no_silicon(chip), "leave cores out")
         cores = float(chip.silicon.design.cores)
         return Free(name, max(cores / 4, 1.0), 2 * cores, cores, "cores")
+    if name == "clock":       # no law of voltage is known: over its own clock a chip would draw too little
+        return Free(name, float(chip.clock) / 2, float(chip.clock), float(chip.clock), "Hz")
+    if name == "hbm_rate":
+        bandwidth = float(chip.memory_bandwidth)
+        return Free(name, bandwidth / 2, bandwidth * 2, bandwidth, "B/s with the catalogue's number of stacks")
     rate = float(chip.scale_up.bandwidth)
     return Free(name, rate / 4, rate * 4, rate, "B/s", log=True)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from dse.equations.num import Number
-from dse.equations.registry import REGISTRY, Equation
+from dse.equations.registry import Equation, registered
 from dse.errors import InputError, nearest
 from dse.plan import expressions
 from dse.studies.figures import read_value
@@ -19,19 +16,10 @@ from dse.studies.figures import read_value
 
 def find(name: str, where: str) -> Equation:
     """The equation of that name, or an error with the nearest."""
-    _load()
-    if name not in REGISTRY:
-        raise InputError(where, f"no such equation: {name!r}", nearest(name, REGISTRY))
-    return REGISTRY[name]
-
-
-@cache
-def _load() -> None:
-    """Import every module of equations: each registers its own."""
-    import dse.equations
-
-    for module in pkgutil.iter_modules(dse.equations.__path__):
-        importlib.import_module(f"dse.equations.{module.name}")
+    known = registered()
+    if name not in known:
+        raise InputError(where, f"no such equation: {name!r}", nearest(name, known))
+    return known[name]
 
 
 def evaluate(name: str, arguments: Mapping[str, Any], symbols: Mapping[str, Any], where: str) -> Number:

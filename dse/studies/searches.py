@@ -23,14 +23,18 @@ from dse.search.variables import FREE
 from dse.studies.variants import MODES
 
 FOLDER = "studies/searches"
-_TEXTS = ("title", "question", "model", "hardware", "engine", "cost")
-_LENGTHS = ("input_tokens", "output_tokens", "arrival_cv2", "input_cv2", "output_cv2")
-_NUMBERS: Mapping[str, Mapping[str, Any]] = {
+TEXTS = ("title", "question", "model", "hardware", "engine", "cost", "memory", "storage", "study", "sampler",
+          "version")
+LENGTHS = ("input_tokens", "output_tokens", "arrival_cv2", "peak_to_mean", "input_cv2", "output_cv2")
+NUMBERS: Mapping[str, Mapping[str, Any]] = {
     name: {"low": low, "high": high, "whole": whole, "choices": (), "optional": False}
     for name, low, high, whole in (("gpus", 1.0, 1048576.0, True), ("trials", 1.0, 1e9, True),
-                                   ("seed", 0.0, 2.0**32 - 1, True), ("usd_per_gpu_hour", 0.0, 1e6, False))}
-_LISTS = {"weights": (Formats, "mlp_weights"), "kv": (Formats, "kv"), "cp": (Parallelism, "cp")}
-_KEYS = ("kind", *_TEXTS, *_NUMBERS, *_LISTS, "traffic", "objectives", "limits", "techniques", "knobs", "free")
+                                   ("seed", 0.0, 2.0**32 - 1, True), ("workers", 1.0, 1024.0, True),
+                                   ("usd_per_gpu_hour", 0.0, 1e6, False))}
+LISTS = {"weights": (Formats, "mlp_weights"), "kv": (Formats, "kv"), "cp": (Parallelism, "cp")}
+FLAGS = ("min_gpus",)
+_KEYS = ("kind", *TEXTS, *NUMBERS, *LISTS, "traffic", "objectives", "limits", "techniques", "knobs", "free",
+         *FLAGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +67,10 @@ def find_search(name: str) -> SearchFile | None:
 
 def load_search(path: Path) -> SearchFile:
     """A search from its file, every key checked."""
-    document, where = read_toml(path), str(path)
-    if document.get("kind") != "search":
-        raise InputError(f"{where}: kind", f"is {show(document.get('kind'))}, expected 'search'")
-    for key in document:
-        if key not in _KEYS:
-            raise InputError(f"{where}: {key[:80]}", "no such key", nearest(key, _KEYS))
-    cells: dict[str, Any] = {name: _text(document[name], f"{where}: {name}") for name in _TEXTS if name in document}
-    for name in ("title", "model", "hardware"):
-        if name not in cells:
-            raise InputError(f"{where}: {name}", "missing, expected a line of text")
-    cells |= {name: check_cell(document[name], rules, f"{where}: {name}") for name, rules in _NUMBERS.items()
-              if name in document}
-    for name, (kind, cell) in _LISTS.items():
+    document, where = _document(path), str(path)
+    cells = _named(path, document) | {name: check_cell(document[name], rules, f"{where}: {name}")
+                                      for name, rules in NUMBERS.items() if name in document}
+    for name, (kind, cell) in LISTS.items():
         if name in document:
             cells[name] = _list(document[name], _rules(kind, cell), f"{where}: {name}")
     cells |= _traffic(_table(document, "traffic", where), f"{where}: traffic")
@@ -89,16 +84,48 @@ def load_search(path: Path) -> SearchFile:
         for name in cells["free"]:
             if name not in FREE:
                 raise InputError(f"{where}: free", f"no such variable: {show(name)}", nearest(name, FREE))
-    cells |= {name: _beside(path, cells[name]) for name in ("model", "hardware")}
+    cells |= {name: _flag(document[name], f"{where}: {name}") for name in FLAGS if name in document}
     techniques = {_beside(path, name): _mode(mode, f"{where}: techniques.{name}")
                   for name, mode in _table(document, "techniques", where).items()}
     knobs = {name: (raw, f"{where}: knobs.{name}") for name, raw in _table(document, "knobs", where).items()}
     return SearchFile(where, cells, techniques, knobs)
 
 
+def _document(path: Path) -> dict[str, Any]:
+    """What the file holds, if that is a search with known keys."""
+    if path.exists() and not path.is_file():        # a pipe would block for ever
+        raise InputError(str(path), "is not a file", "expected a search file (.toml)")
+    document = read_toml(path)
+    if document.get("kind") != "search":
+        raise InputError(f"{path}: kind", f"is {show(document.get('kind'))}, expected 'search'")
+    for key in document:
+        if key not in _KEYS:
+            raise InputError(f"{path}: {key[:80]}", "no such key", nearest(key, _KEYS))
+    return document
+
+
+def _named(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Texts and names; one machine or a list of them."""
+    several = isinstance(document.get("hardware"), list) and bool(document["hardware"])
+    cells: dict[str, Any] = {name: _text(document[name], f"{path}: {name}") for name in TEXTS
+                             if name in document and not (name == "hardware" and several)}
+    if several:
+        cells["hardware"] = tuple(_beside(path, name) for name in _names(document["hardware"], f"{path}: hardware"))
+    for name in ("title", "model", "hardware"):
+        if name not in cells:
+            raise InputError(f"{path}: {name}", "missing, expected a line of text")
+    return cells | {name: _beside(path, cells[name]) for name in ("model", "hardware") if isinstance(cells[name], str)}
+
+
 def _text(raw: object, where: str) -> str:
     if not isinstance(raw, str) or not raw.strip() or "\n" in raw:
         raise InputError(where, f"is {show(raw)}, expected a line of text")
+    return raw
+
+
+def _flag(raw: object, where: str) -> bool:
+    if not isinstance(raw, bool):
+        raise InputError(where, f"is {show(raw)}, expected true or false")
     return raw
 
 
@@ -129,12 +156,12 @@ def _names(raw: object, where: str) -> tuple[str, ...]:
 
 def _traffic(table: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Lengths, and one load with its values."""
-    known_keys(table, (*_LENGTHS, *LOADS), where)
+    known_keys(table, (*LENGTHS, *LOADS), where)
     loads = [name for name in LOADS if name in table]
     if len(loads) > 1:
         raise InputError(where, f"has {' and '.join(loads)}, expected one of them")
     cells: dict[str, Any] = {name: check_cell(table[name], _rules(Traffic, name), f"{where}.{name}")
-                             for name in _LENGTHS if name in table}
+                             for name in LENGTHS if name in table}
     for name in loads:
         cells[name] = _list(table[name], {**_rules(Traffic, name), "optional": False}, f"{where}.{name}")
     return cells

@@ -158,6 +158,8 @@ def _sets(fields: Mapping[str, Any]) -> Iterator[str]:
         yield "kv_offload"
     if "weights" in placed or all(name in placed for name in LAYER_WEIGHTS):
         yield "weight_offload"
+    if "budget" in fields.get("batching", {}):
+        yield "budget"
     if _encodes(formats.get("kv")):
         yield "kv"
     if _encodes(formats.get("weights")) or all(_encodes(formats.get(name)) for name in LAYER_WEIGHTS):
