@@ -93,8 +93,8 @@ def test_traffic_in_words(traffic: Traffic, words: str) -> None:
 
 def test_the_document_of_traffic_names_every_cell_that_is_set() -> None:
     assert traffic_document(Traffic(10, 5, rate=2, ttft_target=0.5, tpot_target=0.01, input_cv2=1)) == {
-        "input_tokens": 10, "output_tokens": 5, "rate": 2, "arrival_cv2": 1, "input_cv2": 1, "output_cv2": 0,
-        "prefix_hit": 0, "ttft_target": 0.5, "tpot_target": 0.01}
+        "input_tokens": 10, "output_tokens": 5, "rate": 2, "arrival_cv2": 1, "peak_to_mean": 1, "input_cv2": 1,
+        "output_cv2": 0, "prefix_hit": 0, "ttft_target": 0.5, "tpot_target": 0.01}
     assert traffic_document(Traffic(10, 5, concurrency=2, waves=3))["waves"] == 3
 
 

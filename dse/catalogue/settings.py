@@ -15,6 +15,7 @@ import numpy as np
 from dse.catalogue.quantity import quantity
 from dse.errors import InputError, nearest
 from dse.model.machine import Chip, Fabric, Fact, Host
+from dse.model.moved import moved
 from dse.model.system import System
 
 RATES = ("bf16", "fp16", "fp8", "fp4", "int8")
@@ -25,6 +26,7 @@ UNITS: Mapping[str, Mapping[str, str]] = {
         "cache_bytes": "B", "cache_bandwidth": "B/s", "cache_reserved": "B", "tdp_w": "W", "host_link_bandwidth": "B/s",
         "host_memory_bandwidth": "B/s", "price_usd": "USD", "rent_usd_per_hour": "USD/h", "die_mm2": "mm2",
     },
+    "silicon": {"l2": "B", "hbm": "", "hbm_rate": "B/s", "link": "B/s", "cores": "", "clock": "Hz"},
     "peak": dict.fromkeys(RATES, "FLOP/s"),
     "scale_up": {"bandwidth": "B/s", "domain": "", "topology": "topology", "reduces": "flag"},
     "scale_out": {"bandwidth": "B/s", "oversubscription": ""},
@@ -55,17 +57,34 @@ DIVIDES = ("efficiency", "memory_efficiency", "utilisation", "life_years", "buil
            "network_efficiency", "pair_factor", "efficiency_factor")
 
 
-ROOTS = ("chip", "host", "engine", "economics", "kernels")
-"""Tables of the machine."""
+ROOTS = ("silicon", "chip", "host", "engine", "economics", "kernels")
+"""Tables of the machine; those of `silicon` are a search's variables, whose price, power and area follow."""
 Setting = Any
 """A text, a number or an array."""
 
 
 def with_figures(system: System, figures: Mapping[str, Setting], where: str) -> System:
-    """The system with every figure at a dotted path set; `where` names the file and table that says so."""
+    """The system with every figure at a dotted path set; `where` names the file and table, or the option, that says so.
+
+    Those of the silicon go first and together: they are ratios to the catalogue's chip.
+    """
+    place = f"{where} " if where.startswith("--") else f"{where}."
+    silicon = {path: value for path, value in figures.items() if path.split(".")[0] == "silicon"}
+    system = _with_silicon(system, silicon, place)
     for path, value in figures.items():
-        system = with_figure(system, path, value, f"{where}.{path}")
+        if path not in silicon:
+            system = with_figure(system, path, value, f"{place}{path}")
     return system
+
+
+def _with_silicon(system: System, figures: Mapping[str, Setting], place: str) -> System:
+    values = {}
+    for path, text in figures.items():
+        key, where = path.partition(".")[2], f"{place}{path}"
+        values[key] = _figure(key, UNITS["silicon"], text, where, zero=False)
+        if key == "l2" and not np.all(np.asarray(system.chip.cache_bytes) > 0):
+            raise InputError(where, f"{system.chip.name} has no last on-chip cache to vary")
+    return replace(system, node=replace(system.node, chip=moved(system.chip, values))) if values else system
 
 
 def with_figure(system: System, path: str, text: Setting, where: str) -> System:
@@ -75,6 +94,8 @@ def with_figure(system: System, path: str, text: Setting, where: str) -> System:
         raise InputError(where, "no such table of the machine", nearest(head, ROOTS))
     if not rest:
         raise InputError(where, f"names a table, expected a figure such as {head}.{_example(system, head)}")
+    if head == "silicon":
+        return _with_silicon(system, {path: text}, where.removesuffix(path))
     if head == "chip":
         return _with_chip(system, rest, text, where)
     if head == "host":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,11 +12,12 @@ import typer
 
 from dse.catalogue.calibration import engine_names
 from dse.catalogue.models import load_model
-from dse.catalogue.settings import with_figure
+from dse.catalogue.settings import with_figures
 from dse.catalogue.systems import COST_BASES, load_system
 from dse.cli import parse
 from dse.cli.evaluate_page import evaluation_page
 from dse.cli.evaluate_table import table_page
+from dse.cli.report import write_plans
 from dse.cli.show import print_json, print_page, significant
 from dse.cli.traffic import Axes, Source, check_traffic, trace_document, traffic_of, with_trace
 from dse.errors import InputError, nearest
@@ -39,6 +41,16 @@ _MACHINE, _SPLITS, _FORMATS, _PLAN, _OUTPUT = "Machine", "Splits and pools", "Fo
 
 
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """The options that say which machine, as they were typed."""
+
+    hardware: str
+    engine: str
+    cost: str
+    usd_per_gpu_hour: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What all rows of a table share: the model, the machine with its settings made, the plan they start from, and
     the trace behind the traffic.
@@ -54,7 +66,7 @@ class Request:
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Catalogue name, a config.json, or a folder holding one.")],
+    model: Annotated[str, typer.Argument(help="Catalogue name, hf:ORG/NAME, a config.json, or its folder.")],
     hardware: Annotated[str, typer.Option(help="Chip or system of the catalogue, or a file of either.",
                                           rich_help_panel=_MACHINE)],
     input_tokens: Annotated[_List, typer.Option(help="Prompt tokens of a request.", rich_help_panel=_REQUESTS)] = None,
@@ -76,6 +88,9 @@ def evaluate(
     rate: Annotated[_List, typer.Option(help="Requests per second.", rich_help_panel=_LOAD)] = None,
     arrival_cv2: Annotated[_List, typer.Option(help="Squared coefficient of variation of the gaps between them; "
                                                "without it 1, Poisson.", rich_help_panel=_LOAD)] = None,
+    peak_to_mean: Annotated[_List, typer.Option(help="Rate of the busiest hours over the mean rate: latencies are "
+                                                "the peak's, the cost of a token is the mean's; without it 1.",
+                                                rich_help_panel=_LOAD)] = None,
     ttft_target_ms: Annotated[_List, typer.Option(help="Time to first token that counts as good, of a rate.",
                                                   rich_help_panel=_TARGETS)] = None,
     tpot_target_ms: Annotated[_List, typer.Option(help="Time per output token that counts as good.",
@@ -117,6 +132,8 @@ def evaluate(
     settings: Annotated[list[str] | None, typer.Option(
         "--set", metavar="FIELD=VALUE", help="A cell of the plan (batching.budget=4096) or a figure of the machine "
         "(chip.memory_bandwidth='4 TB/s'); may be repeated.", rich_help_panel=_PLAN)] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="HTML page to write.",
+                                                rich_help_panel=_OUTPUT)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.", rich_help_panel=_OUTPUT)] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Also own times, constants, laws, sources, what is "
                                           "unverified.", rich_help_panel=_OUTPUT)] = False,
@@ -130,25 +147,33 @@ def evaluate(
              "weights": weights, "kv": kv, "activations": activations, "kv_offload": kv_offload,
              "weight_offload": weight_offload, "draft_tokens": draft_tokens, "acceptance": acceptance, "batch": batch,
              "concurrency": concurrency, "waves": waves, "rate": rate, "arrival_cv2": arrival_cv2,
-             "input_tokens": input_tokens, "output_tokens": output_tokens, "input_cv2": input_cv2,
-             "output_cv2": output_cv2, "prefix_hit": prefix_hit, "ttft_target_ms": ttft_target_ms,
-             "tpot_target_ms": tpot_target_ms}
+             "peak_to_mean": peak_to_mean, "input_tokens": input_tokens, "output_tokens": output_tokens,
+             "input_cv2": input_cv2, "output_cv2": output_cv2, "prefix_hit": prefix_hit,
+             "ttft_target_ms": ttft_target_ms, "tpot_target_ms": tpot_target_ms}
+    request, axes, choices = requested(
+        model, Machine(hardware, engine, cost, usd_per_gpu_hour), given, trace=trace, plan=plan,
+        technique=technique or (), knobs=knobs or (), settings=settings or ())
+    with np.errstate(all="ignore"):     # what has no value is shown as unknown, not warned of
+        if len(choices) == 1:
+            _one(request, choices[0], as_json, explain, report)
+        else:
+            _several(request, axes, choices, as_json, report)
+
+
+def requested(model: str, machine: Machine, given: Mapping[str, str | None], *, trace: str | None, plan: str | None,
+              technique: Sequence[str], knobs: Sequence[str], settings: Sequence[str],
+              ) -> tuple[Request, Axes, list[dict[str, parse.Value]]]:
+    """What the options ask for, checked: what all rows share, the values of each option, and the choice of each row."""
     axes: Axes = {name: parse.comma_list(text, name) for name, text in given.items() if text is not None}
     axes, source = (axes, None) if trace is None else with_trace(axes, trace)
     check_traffic(axes, source)
     choices = list(parse.combinations(axes))
-    made = parse.settings(settings or ())
+    made = parse.settings(settings)
     _check_settings(made, axes)
     start = {} if plan is None else parse.plan_document(plan)
     _check_draft(made, axes, start)
-    system = _system(hardware, engine, cost, usd_per_gpu_hour, made)
-    techniques, turned = _techniques(technique or (), knobs or ())
-    request = Request(load_model(model), system, start, made, source, techniques, turned)
-    with np.errstate(all="ignore"):     # what has no value is shown as unknown, not warned of
-        if len(choices) == 1:
-            _one(request, choices[0], as_json, explain)
-        else:
-            _several(request, axes, choices, as_json)
+    techniques, turned = _techniques(technique, knobs)
+    return Request(load_model(model), _system(machine, made), start, made, source, techniques, turned), axes, choices
 
 
 def _check_draft(made: Mapping[str, str], axes: Axes, plan: Mapping[str, Any]) -> None:
@@ -166,22 +191,21 @@ def _check_settings(made: Mapping[str, str], axes: Axes) -> None:
             raise InputError(f"--set {cell}", f"is also given as {parse.option(name)}, expected only one of them")
 
 
-def _system(hardware: str, engine: str, cost: str, price: str | None, made: Mapping[str, str]) -> System:
+def _system(machine: Machine, made: Mapping[str, str]) -> System:
     """The machine with one device; each row says how many it has."""
+    engine, cost, price = machine.engine, machine.cost, machine.usd_per_gpu_hour
     if engine not in engine_names():
         raise InputError("--engine", f"no such engine: {engine[:60]!r}", nearest(engine, engine_names()))
     if cost not in COST_BASES:
         raise InputError("--cost", f"no such basis: {cost[:60]!r}", nearest(cost, COST_BASES))
     paid = None if price is None else parse.item(price, "--usd-per-gpu-hour", parse.PRICE)
-    system = load_system(hardware, 1, engine, cost, paid)
-    for path, text in made.items():
-        if path.split(".")[0] in parse.HARDWARE:
-            system = with_figure(system, path, text, f"--set {path}")
-    return system
+    system = load_system(machine.hardware, 1, engine, cost, paid)
+    return with_figures(system, {path: text for path, text in made.items() if path.split(".")[0] in parse.HARDWARE},
+                        "--set")
 
 
-def _predict(request: Request, choice: Choice) -> tuple[Evaluation, Knobs]:
-    """One row, and the techniques' knobs in it: raises InputError for splits that cannot exist."""
+def predicted(request: Request, choice: Choice) -> tuple[Evaluation, Knobs]:
+    """One row, and the techniques' knobs in it; raises InputError for splits that cannot exist."""
     document, traffic = _document(request, choice), traffic_of(choice)
     made = plan_from_document(document, "")
     turned: Knobs = {}
@@ -240,16 +264,22 @@ def _document(request: Request, choice: Choice) -> dict[str, Any]:
     return document
 
 
-def _one(request: Request, choice: Choice, as_json: bool, explain: bool) -> None:
-    e, turned = _predict(request, choice)
-    names = [t.name for t in request.techniques]
+def _one(request: Request, choice: Choice, as_json: bool, explain: bool, report: Path | None) -> None:
+    e, turned = predicted(request, choice)
+    if report is not None:
+        write_plans([{**evaluation_document(e), **_used(request, turned)}], report)
     if as_json:
-        used = {"techniques": names, "knobs": {name: plain(v) for name, v in turned.items()}} if names else {}
-        print_json({**evaluation_document(e), **used, **_source(request)})
+        print_json({**evaluation_document(e), **_used(request, turned), **_source(request)})
     else:
         print_page(evaluation_page(e, explain, _said(request, turned), request.source))
     if not e.feasible:
         raise typer.Exit(INFEASIBLE)
+
+
+def _used(request: Request, turned: Mapping[str, Any]) -> dict[str, Any]:
+    """The techniques that are on and their knobs, for a document; nothing without any."""
+    names = [t.name for t in request.techniques]
+    return {"techniques": names, "knobs": {name: plain(v) for name, v in turned.items()}} if names else {}
 
 
 def _said(request: Request, turned: Knobs) -> dict[str, str]:
@@ -263,21 +293,27 @@ def _source(request: Request) -> dict[str, Any]:
     return {} if request.source is None else {"trace": trace_document(request.source)}
 
 
-def _several(request: Request, axes: Axes, choices: list[dict[str, parse.Value]], as_json: bool) -> None:
+def _several(request: Request, axes: Axes, choices: list[dict[str, parse.Value]], as_json: bool,
+             report: Path | None) -> None:
     varied = [name for name, values in axes.items() if len(values) > 1]
     rows: list[tuple[Choice, Evaluation]] = []
     refused: list[tuple[Choice, InputError]] = []
+    documents: list[dict[str, Any]] = []
     for choice in choices:
         shown = {name: choice[name] for name in varied}
         try:
-            e, turned = _predict(request, choice)
+            e, turned = predicted(request, choice)
             rows.append(({**shown, **turned}, e))
+            if report is not None:
+                documents.append({**evaluation_document(e), **_used(request, turned)})
         except InputError as error:
             refused.append((shown, error))
     if not rows:
         first = refused[0][1]
         raise InputError(first.where, f"none of the {len(choices)} combinations can exist, the first because "
                          f"{first.message}", first.hint)
+    if report is not None:
+        write_plans(documents, report)
     if as_json:
         print_json({"schema": TABLE_SCHEMA, "rows": [evaluation_document(e) for _, e in rows],
                     "refused": [{"choice": {name: plain(value) for name, value in shown.items()},

@@ -131,7 +131,7 @@ def _speed(e: Evaluation) -> Iterator[tuple[str, str]]:
     yield "requests", f"{show.significant(m['requests_s'])} requests/s"
     most, good, t = m["saturation_requests_s"], m["goodput_requests_s"], e.traffic
     if most is not None:
-        share = f"the load is {show.percent(t.rate / most)} of it" if most else "no batch fits"
+        share = f"the load is {show.percent(t.peak_rate / most)} of it" if most else "no batch fits"
         yield "saturation", f"{show.significant(most)} requests/s, {share}"
     if good is not None:
         yield "goodput", (f"{show.significant(good)} requests/s ({show.percent(good / t.rate)}) within TTFT "

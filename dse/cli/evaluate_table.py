@@ -15,6 +15,7 @@ from dse.model.evaluate import Evaluation
 _SHORT = {"input_tokens": "in", "output_tokens": "out", "concurrency": "users", "kv_offload": "kv off",
           "weight_offload": "w off", "activations": "act", "prefill_replicas": "prefill", "draft_tokens": "draft",
           "acceptance": "accept", "input_cv2": "in cv2", "output_cv2": "out cv2", "arrival_cv2": "cv2",
+          "peak_to_mean": "peak",
           "prefix_hit": "hit", "ttft_target_ms": "TTFT ms", "tpot_target_ms": "TPOT ms"}
 
 

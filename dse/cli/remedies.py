@@ -31,7 +31,8 @@ def _violation(e: Evaluation, name: str, excess: float) -> str:
                 f"{over / 1e9:,.1f} GB too much")
     if name == "rate":
         most = e.metrics["saturation_requests_s"]
-        return (f"rate: {float(e.traffic.rate):,.4g} requests/s asked, {float(most or 0):,.4g} requests/s possible, "
+        asked = float(e.traffic.peak_rate)
+        return (f"rate: {asked:,.4g} requests/s asked, {float(most or 0):,.4g} requests/s possible, "
                 f"{100 * excess:,.1f} % too much")
     return f"{name}: {100 * excess:,.1f} % over"
 
@@ -91,7 +92,7 @@ def _more_replicas(e: Evaluation) -> Iterator[str]:
     most = float(e.metrics["saturation_requests_s"] or 0)
     pool, now = e.plan.pools.prefill, float(e.deployment.dp)
     if most > 0 and e.deployment.prompts is None:
-        more = float(e.traffic.rate) / most * (1 + 1e-9)
+        more = float(e.traffic.peak_rate) / most * (1 + 1e-9)
         dp = math.ceil(more * now) if pool is None else math.ceil(more) * int(now)     # pools grow in proportion
         words = f"{int(dp * e.deployment.gpus / now)} GPUs in all"
         yield f"needs at least dp={dp} ({words})" if pool is None else (

@@ -9,12 +9,14 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from dse.cli import show
+from dse.cli.answers_page import answers_page
 from dse.cli.remedies import violations
 from dse.errors import NothingFeasibleError
 from dse.model.metrics import METRICS
 from dse.search.pareto import spread
 from dse.search.result import evaluation_at
 from dse.search.space import SPLITS, Space
+from dse.search.structures import as_spaces, space_of
 from dse.search.study import Outcome
 from dse.search.variables import OFFLOADS
 from dse.search.variant import NEUTRAL
@@ -26,7 +28,8 @@ REASONS = {"memory": "device memory", "host_memory": "host memory", "rate": "the
            "shoreline": "the edge of the die (shoreline)", "finite": "an objective without a value",
            "knobs": "values of knobs that cannot be together"}
 _FREE = {"kv_offload": ("KV off", 1.0), "weight_offload": ("w off", 1.0), "l2": ("L2 MB", 1e6), "hbm": ("HBM", 1.0),
-         "link": ("GB/s", 1e9), "cores": ("cores", 1.0)}
+         "hbm_rate": ("HBM TB/s", 1e12), "link": ("GB/s", 1e9), "cores": ("cores", 1.0), "clock": ("GHz", 1e9),
+         "budget": ("budget", 1.0)}
 """Heading and unit of a free variable's column."""
 _LOADS = {"concurrency": "users", "rate": "req/s", "batch": "batch"}
 
@@ -45,13 +48,16 @@ def search_page(result: Mapping[str, Any], written: Sequence[str]) -> Iterator[R
     yield show.pairs(_chosen(search, chosen))
     yield show.heading(_front_title(result))
     yield _front(result)
+    if "answers" in result:
+        yield from answers_page(result["answers"])
     yield show.heading("Search")
     yield show.pairs(_account(result, written))
 
 
 def _chosen(search: Mapping[str, Any], member: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     metrics = member["metrics"]
-    yield "plan", f"{_plan(member)} on {show.significant(metrics['gpus'])} devices, {_load(member)}"
+    machine = member.get("hardware", "devices")
+    yield "plan", f"{_plan(member)} on {show.significant(metrics['gpus'])} {machine}, {_load(member)}"
     if "techniques" in member:
         knobs = [f"{name} {_knob(value)}" for name, value in member["knobs"].items()]
         yield "techniques", ", ".join([" + ".join(member["techniques"]) or "none", *knobs])
@@ -75,11 +81,14 @@ def _front(result: Mapping[str, Any]) -> RenderableType:
     load = next(name for name in _LOADS if name in front[0]["traffic"])
     varied = [name for name in ("weights", "kv") if len(search[name]) > 1]
     several = ["technique"] if "techniques" in front[0] else []
+    chips = ["chip"] if "hardware" in front[0] else []
+    free = list(dict.fromkeys(name for m in front for name in m["free"]))
     knobs = list(dict.fromkeys(name for m in front for name in m.get("knobs", ())))
-    room = 0 if len(front[0]["free"]) + len(knobs) + len(several) + len(varied) > 2 else 3       # of 80 columns
-    metrics = tuple(dict.fromkeys((*search["objectives"], *("ttft_s", "tpot_s", "usd_per_mtok")[:room])))
-    columns = ["#", "plan", *several, *(["formats"] if varied else []), "GPUs", _LOADS[load],
-               *(_FREE[name][0] for name in front[0]["free"]), *(name.rpartition(".")[2] for name in knobs),
+    room = 0 if len(free) + len(chips) + len(knobs) + len(several) + len(varied) > 2 else 3       # of 80 columns
+    aims = [name for name in search["objectives"] if name != "gpus"]
+    metrics = tuple(dict.fromkeys((*aims, *("ttft_s", "tpot_s", "usd_per_mtok")[:room])))
+    columns = ["#", "plan", *chips, *several, *(["formats"] if varied else []), "GPUs", _LOADS[load],
+               *(_FREE[name][0] for name in free), *(name.rpartition(".")[2] for name in knobs),
                *map(_short, metrics)]
     rows = []
     for i in spread(len(front), MOST_ROWS):
@@ -87,12 +96,13 @@ def _front(result: Mapping[str, Any]) -> RenderableType:
         formats = {"weights": m["plan"]["formats"]["mlp_weights"], "kv": m["plan"]["formats"]["kv"]}
         techniques = ["+".join(m["techniques"]) or "none"] if several else []
         named = ["/".join(_format(formats[name]) for name in varied)] if varied else []
-        rows.append([str(m["id"]), _splits(m), *techniques, *named,
+        on = [m["hardware"]] if chips else []
+        rows.append([str(m["id"]), _splits(m), *on, *techniques, *named,
                      show.significant(m["metrics"]["gpus"]), show.significant(m["traffic"][load]),
-                     *(_free(name, m["free"][name]) for name in front[0]["free"]),
+                     *(_free(name, m["free"].get(name)) for name in free),
                      *(_knob(m["knobs"].get(name)) for name in knobs),
                      *(_cell(name, m["metrics"][name]) for name in metrics)])
-    return show.table(columns, rows, left=2 + len(several) + bool(varied), wraps=False)
+    return show.table(columns, rows, left=2 + len(chips) + len(several) + bool(varied), wraps=False)
 
 
 def _account(result: Mapping[str, Any], written: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -169,7 +179,7 @@ def _knob(value: Any) -> str:
     return "-" if value is None else value if isinstance(value, str) else show.significant(value, 3)
 
 
-def nothing_feasible(space: Space, outcome: Outcome) -> NothingFeasibleError:
+def nothing_feasible(space: Space | Sequence[Space], outcome: Outcome) -> NothingFeasibleError:
     """The constraint that rejects most, and the plan that comes nearest."""
     worst = max(outcome.rejected, key=lambda name: outcome.rejected[name])
     total = sum(outcome.rejected.values())
@@ -177,6 +187,7 @@ def nothing_feasible(space: Space, outcome: Outcome) -> NothingFeasibleError:
                f"({outcome.rejected[worst]:,} of {total:,})")
     if outcome.miss is None:
         return NothingFeasibleError("search", message)
+    spaces, space = as_spaces(space), space_of(space, outcome.miss.point, 0)
     nearest = evaluation_at(space, outcome.miss.point, 0)
     d, kind = nearest.deployment, space.load
     splits = " ".join(f"{name}={show.significant(getattr(d, name))}" for name in SPLITS
@@ -185,5 +196,6 @@ def nothing_feasible(space: Space, outcome: Outcome) -> NothingFeasibleError:
                                     f"{100 * outcome.miss.excess:,.3g} % over"]
     on = space.variants[int(outcome.miss.point.column("technique")[0])].name if space.variants != (NEUTRAL,) else ""
     load = f"{show.significant(getattr(nearest.traffic, kind))} {_LOADS[kind]}"
-    plan = ", ".join(filter(None, [splits, on, load]))
+    chip = space.system.name if len(spaces) > 1 else ""
+    plan = ", ".join(filter(None, [chip, splits, on, load]))
     return NothingFeasibleError("search", message, f"the nearest miss is {plan}: {'; '.join(found)}")

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 Axes = Mapping[str, tuple[parse.Value, ...]]
 LENGTHS = {"input_tokens": "prompt tokens of a request", "output_tokens": "output tokens of a request"}
-ONLY_FOR = {"waves": "concurrency", "arrival_cv2": "rate", **dict.fromkeys(parse.TARGETS, "rate")}
+ONLY_FOR = {"waves": "concurrency", "arrival_cv2": "rate", "peak_to_mean": "rate",
+            **dict.fromkeys(parse.TARGETS, "rate")}
 """Options that say something about one kind of load only."""
 MOST_CHECKED_CV2 = 8.0
 """The laws of the open loop were held against simulations up to this variability of arrivals."""
@@ -98,7 +99,8 @@ def _load(t: Traffic) -> str:
     if kind == "batch":
         return f"{count} sequences always decoding on each replica"
     if kind == "rate":
-        return f"open loop at {count} requests/s, arrival cv2 {float(t.arrival_cv2):.4g}"
+        peak = f" on average, {show.significant(t.peak_rate)} at the peak" if float(t.peak_to_mean) != 1 else ""
+        return f"open loop at {count} requests/s{peak}, arrival cv2 {float(t.arrival_cv2):.4g}"
     users = f"closed loop of {count} user{'' if amount == 1 else 's'}"
     if t.waves is None:
         return f"{users}, steady"
