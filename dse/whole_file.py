@@ -28,8 +28,10 @@ def write_whole(path: Path, data: bytes) -> None:
             raise
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or str(problem)
-        kind = EnvironmentProblem if getattr(problem, "errno", None) in _FULL else InputError
-        raise kind(str(path), f"cannot be written ({reason})", "expected a file in a folder that exists") from None
+        if getattr(problem, "errno", None) in _FULL:
+            raise EnvironmentProblem(str(path), f"cannot be written ({reason})", "make room, then try again") from None
+        raise InputError(str(path), f"cannot be written ({reason})", "expected a file in a folder that exists",
+                         ) from None
 
 
 def _target(path: Path) -> Path:

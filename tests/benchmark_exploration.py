@@ -27,7 +27,7 @@ def main() -> None:
         times = []
         for _ in range(REPEATS):
             start = time.perf_counter()
-            space, aim = make_search(asked)
+            (space,), aim = make_search(asked)
             outcome = explore(space, aim, settings)
             times.append(time.perf_counter() - start)
         axes = " x ".join([f"{len(space.splits)} splits", f"{len(space.loads)} {space.load}",

@@ -20,13 +20,13 @@ from dse.catalogue.paths import find
 from dse.cli.calibrate import COLD, calibrate
 from dse.cli.validate_kernels import kernel_document
 from dse.errors import InputError
+from dse.toml_writer import dumps
 from dse.validation.fit import EVERYWHERE, Fit, Free, fit
 from dse.validation.kernel_predict import gemm_seconds
 from dse.validation.kinds import KINDS
 from dse.validation.pipeline import validate_kind
 from dse.validation.rows import shipped
 from dse.validation.shipping import NEEDS, ORDER, fit_shipped
-from dse.validation.toml_writer import dumps
 from dse.validation.unseen import value_for
 
 PACKAGE = importlib.util.find_spec("aiconfigurator_core") is not None

@@ -26,7 +26,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except OSError as problem:
         raise InputError(str(path), f"cannot be read ({problem.strerror}), expected a TOML file") from None
     if len(raw) > LARGEST_BYTES:
-        raise InputError(str(path), "is larger than 1 MiB, expected a hardware file of a few KiB")
+        raise InputError(str(path), "is larger than 1 MiB, expected a file of a few KiB")
     try:
         document = tomllib.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as problem:

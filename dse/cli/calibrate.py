@@ -64,8 +64,8 @@ def _save(path: Path, text: str) -> None:
 
 
 def _ship(folder: Path) -> None:
+    from dse.toml_writer import dumps
     from dse.validation.shipping import COMMENTS, fit_all, shipped_files
-    from dse.validation.toml_writer import dumps
 
     if folder.exists() and not folder.is_dir():
         raise EnvironmentProblem(str(folder), "is no folder")
@@ -83,11 +83,11 @@ def _ship(folder: Path) -> None:
 def _ship_engines(folder: Path) -> None:
     from datetime import UTC, datetime
 
+    from dse.toml_writer import dumps
     from dse.validation.coverage import serving_factors
     from dse.validation.engine_files import engine_documents, uncertainty_document
     from dse.validation.engine_fit import fit_engines, held_out, names
     from dse.validation.serving import KEYS, usable_rows
-    from dse.validation.toml_writer import dumps
 
     rows, _ = usable_rows(None)
     fit, day = fit_engines(rows), datetime.now(UTC).date()
@@ -158,8 +158,8 @@ def _say_refused(fit: Fit) -> None:
 def _write(output: Path, measured: Path, fits: Mapping[str, Fit]) -> None:
     from datetime import date
 
+    from dse.toml_writer import dumps
     from dse.validation.shipping import Entry, put
-    from dse.validation.toml_writer import dumps
 
     digest = hashlib.sha256(measured.read_bytes()).hexdigest()
     document: dict[str, Any] = {"kind": "calibration", "date": date.today(),

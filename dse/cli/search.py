@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dse.cli.progress import Bar
-from dse.cli.search_asked import make_search, read_asked
-from dse.cli.search_page import nothing_feasible, search_page
-from dse.cli.show import print_json, print_page
-from dse.errors import InputError
-from dse.search.files import STUDY, check_folder, make_folder, write_result
-from dse.search.result import Request, front_table, result_document
-from dse.search.space import Space
-from dse.search.storage import without_password
-from dse.search.study import Settings, explore
+from dse.cli.search_asked import read_asked
+from dse.cli.search_run import Output, run_search
 
-INTERRUPTED = 130
 _TRAFFIC, _MACHINE, _SPACE, _OUTPUT = "Traffic", "Machine", "Search", "Output"
 
 
@@ -41,12 +30,18 @@ def search(
                                               rich_help_panel=_TRAFFIC)] = None,
     arrival_cv2: Annotated[str | None, typer.Option(help="Squared coefficient of variation of arrivals; without it 1, "
                                                     "which is Poisson.", rich_help_panel=_TRAFFIC)] = None,
+    peak_to_mean: Annotated[str | None, typer.Option(
+        help="Rate of the busiest hours over the mean rate (--rate): limits hold at the peak, a token costs what it "
+        "does on average; without it 1.", rich_help_panel=_TRAFFIC)] = None,
     input_cv2: Annotated[str | None, typer.Option(help="Squared coefficient of variation of prompt lengths; without "
                                                   "it 0.", rich_help_panel=_TRAFFIC)] = None,
     output_cv2: Annotated[str | None, typer.Option(help="The same of output lengths.",
                                                    rich_help_panel=_TRAFFIC)] = None,
     gpus: Annotated[str | None, typer.Option(help="The most devices of a plan; without it those of one node.",
                                              rich_help_panel=_MACHINE)] = None,
+    min_gpus: Annotated[bool, typer.Option("--min-gpus", help="Size a deployment: the fewest devices at which a plan "
+                                           "meets --rate and the limits, and the cheapest plan of so many; --gpus "
+                                           "bounds them.", rich_help_panel=_MACHINE)] = False,
     engine: Annotated[str | None, typer.Option(help="Serving engine: vllm (without it), sglang or trtllm.",
                                                rich_help_panel=_MACHINE)] = None,
     cost: Annotated[str | None, typer.Option(help="Cost basis: owned (without it) or rented.",
@@ -80,10 +75,14 @@ def search(
         "two offload ratios.", rich_help_panel=_SPACE)] = None,
     trials: Annotated[str | None, typer.Option(help="Points of the continuous variables to try; without it 200.",
                                                rich_help_panel=_SPACE)] = None,
-    seed: Annotated[str | None, typer.Option(help="Seed of the sampler, without it 0; workers on one study need one "
-                                             "each.", rich_help_panel=_SPACE)] = None,
-    memory: Annotated[str, typer.Option(help="Memory for a block of the grid.",
-                                        rich_help_panel=_SPACE)] = "512 MiB",
+    seed: Annotated[str | None, typer.Option(help="Seed of the sampler, without it 0; each trial's is made of it and "
+                                             "the trial's number.", rich_help_panel=_SPACE)] = None,
+    sampler: Annotated[str | None, typer.Option(help="What proposes the points: tpe (without it), nsga2, qmc, random, "
+                                                "or the extras gp and cmaes.", rich_help_panel=_SPACE)] = None,
+    workers: Annotated[str | None, typer.Option(help="Processes that share the trials; without it 1.",
+                                                rich_help_panel=_SPACE)] = None,
+    memory: Annotated[str | None, typer.Option(help="Memory for a block of the grid; without it 512 MiB.",
+                                               rich_help_panel=_SPACE)] = None,
     storage: Annotated[str | None, typer.Option(help="Where trials are kept: a journal file or postgresql://...; "
                                                 "without it in memory, or in the folder of --out.",
                                                 rich_help_panel=_OUTPUT)] = None,
@@ -107,54 +106,8 @@ def search(
         "rate": rate, "batch": batch, "arrival_cv2": arrival_cv2, "input_cv2": input_cv2, "output_cv2": output_cv2,
         "gpus": gpus, "engine": engine, "cost": cost, "usd_per_gpu_hour": usd_per_gpu_hour, "ttft_ms": ttft_ms,
         "tpot_ms": tpot_ms, "ttft_p90_ms": ttft_p90_ms, "tpot_p90_ms": tpot_p90_ms, "weights": weights, "kv": kv,
-        "cp": cp, "free": free, "trials": trials, "seed": seed}, objective, technique or (), knob or ())
-    space, aim = make_search(asked)
-    settings = Settings(int(asked["trials"]), int(asked["seed"]), _storage(storage, out, space),
-                        study or f"{space.model.name} on {space.system.name}", _bytes(memory))
-    _run(space, Request(aim, settings, _command(), asked.get("title"), asked.get("question")), out, report, as_json)
-
-
-def _run(space: Space, request: Request, out: Path | None, report: Path | None, as_json: bool) -> None:
-    """Search, then write and print what was asked for."""
-    with Bar() as bar:
-        outcome = explore(space, request.aim, request.settings, bar)
-    if not len(outcome.front):
-        raise nothing_feasible(space, outcome)
-    result = result_document(space, request, outcome)
-    if out is not None:
-        make_folder(out)
-        write_result(out, result, front_table(space, outcome))
-    if report is not None:
-        from dse.report.page import write_report  # templates and figures load when they are used
-
-        write_report(result, report)
-    if as_json:
-        print_json(result)
-    else:
-        written = [str(path) for path in (out, report) if path is not None]
-        print_page(search_page(result, written))
-    if outcome.interrupted:
-        raise typer.Exit(INTERRUPTED)
-
-
-def _bytes(text: str) -> float:
-    from dse.catalogue.quantity import quantity
-
-    size = quantity(text, "B", "--memory")
-    if size < 1 << 20:
-        raise InputError("--memory", f"{text!r} is too little, expected at least 1 MiB")
-    return float(size)
-
-
-def _storage(storage: str | None, out: Path | None, space: Space) -> str | None:
-    """Where the trials go; with --out into its folder, which is checked before any work."""
-    if out is None:
-        return storage
-    check_folder(out)
-    make_folder(out)
-    return str(out / STUDY) if storage is None and space.sampled else storage
-
-
-def _command() -> str:
-    """The command as it was typed, without passwords."""
-    return without_password(shlex.join(["dse", *sys.argv[1:]]))
+        "cp": cp, "free": free, "peak_to_mean": peak_to_mean, "min_gpus": "true" if min_gpus else None,
+        "trials": trials, "seed": seed, "sampler": sampler,
+        "workers": workers, "memory": memory, "storage": storage, "study": study},
+        objective, technique or (), knob or ())
+    run_search(asked, Output(out, report, as_json))

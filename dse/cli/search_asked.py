@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from dse.model.money import missing_price, usd_per_device_hour
 from dse.model.system import System
 from dse.plan.traffic import LOADS
 from dse.search.grid import LIMITS, Aim
+from dse.search.sizing import enough, objectives
 from dse.search.space import Space, make_space
 from dse.search.variables import Choice
 from dse.search.variant import NEUTRAL, Variant
 from dse.studies.files import load_technique
-from dse.studies.searches import SearchFile, find_search
+from dse.studies.searches import FLAGS, SearchFile, find_search
 from dse.studies.variants import make_variants, read_choices
 
 USERS = tuple(sorted({float(n) for power in range(11) for n in (2**power, 3 * 2**power // 2)}))
@@ -28,16 +30,20 @@ USERS = tuple(sorted({float(n) for power in range(11) for n in (2**power, 3 * 2*
 OBJECTIVES = ("usd_per_mtok", "tpot_s")
 MOST_OBJECTIVES = 5
 _DEFAULTS: Mapping[str, Any] = {
-    "engine": "vllm", "cost": "owned", "arrival_cv2": 1.0, "input_cv2": 0.0, "output_cv2": 0.0, "cp": (1.0,),
-    "weights": (None,), "kv": (None,), "trials": 200.0, "seed": 0.0, "objective": OBJECTIVES}
-_TEXTS = ("hardware", "engine", "cost")
+    "engine": "vllm", "cost": "owned", "arrival_cv2": 1.0, "peak_to_mean": 1.0, "input_cv2": 0.0, "output_cv2": 0.0,
+    "cp": (1.0,),
+    "weights": (None,), "kv": (None,), "trials": 200.0, "seed": 0.0, "objective": OBJECTIVES,
+    "memory": "512 MiB", "sampler": "tpe", "workers": 1.0}
+_TEXTS = ("hardware", "engine", "cost", "memory", "storage", "study", "sampler")
 _LISTS = ("weights", "kv", "cp", *LOADS)
 _POSITIVE = {"low": 1e-6, "high": 1e12, "whole": False, "choices": (), "optional": False}
 _NUMBERS: Mapping[str, Mapping[str, Any]] = {
     "gpus": parse.RULES["gpus"], "usd_per_gpu_hour": parse.PRICE, **dict.fromkeys(LIMITS, _POSITIVE),
     "trials": {"low": 1.0, "high": 1e9, "whole": True, "choices": (), "optional": False},
     "seed": {"low": 0.0, "high": 2.0**32 - 1, "whole": True, "choices": (), "optional": False},
-    **{name: parse.RULES[name] for name in ("input_tokens", "output_tokens", "arrival_cv2", "input_cv2", "output_cv2")}}
+    "workers": {"low": 1.0, "high": 1024.0, "whole": True, "choices": (), "optional": False},
+    **{name: parse.RULES[name] for name in ("input_tokens", "output_tokens", "arrival_cv2", "peak_to_mean", "input_cv2",
+                                            "output_cv2")}}
 Asked = dict[str, Any]
 
 
@@ -64,6 +70,10 @@ def read_asked(model: str, options: Mapping[str, str | None], objectives: Sequen
 
 
 def _cell(name: str, text: str) -> Any:
+    if name in FLAGS:
+        return True
+    if name == "hardware" and "," in text and not Path(text).is_file():
+        return tuple(dict.fromkeys(item.strip() for item in text.split(",")))
     if name in _TEXTS:
         return text
     if name in _LISTS:
@@ -116,11 +126,11 @@ def _figure(text: str) -> object:
     return value if isinstance(value, str) else float(value) if not float(value).is_integer() else int(value)
 
 
-def make_search(asked: Asked) -> tuple[Space, Aim]:
-    """The space and the aim of what was asked."""
-    system = _system(asked)
+def make_search(asked: Asked) -> tuple[tuple[Space, ...], Aim]:
+    """The spaces, one for each machine, and the aim of what was asked."""
+    systems = _systems(asked)
     load = next((name for name in LOADS if name in asked), "concurrency")
-    model, aim = load_model(asked["model"]), _aim(asked, system, load)
+    model, aim = load_model(asked["model"]), _aim(asked, systems, load)
     variants: Sequence[Variant] = (NEUTRAL,)
     chosen: Mapping[str, Choice] = {}
     if asked["techniques"] or asked["knobs"]:
@@ -131,13 +141,20 @@ def make_search(asked: Asked) -> tuple[Space, Aim]:
         said = read_choices({name: (raw, where) for name, (raw, where) in asked["knobs"].items()
                              if where.startswith("--knob") or name.partition(".")[0] not in off}, on)
         variants, chosen = make_variants(techniques, said), said.machine
-    space = make_space(
-        model, system, gpus=int(asked.get("gpus", system.node.gpus_per_node)), load=load, loads=asked.get(load, USERS),
-        input_tokens=asked["input_tokens"], output_tokens=asked["output_tokens"], arrival_cv2=asked["arrival_cv2"],
-        input_cv2=asked["input_cv2"], output_cv2=asked["output_cv2"], weights=asked["weights"], kv=asked["kv"],
-        cp=[int(n) for n in asked["cp"]], free=asked.get("free"), trials=int(asked["trials"]), chosen=chosen,
-        variants=variants)
-    return space, aim
+
+    def made(system: System, gpus: int, every_count: bool = False) -> Space:
+        return make_space(
+            model, system, gpus=gpus, load=load, loads=asked.get(load, USERS), input_tokens=asked["input_tokens"],
+            output_tokens=asked["output_tokens"], arrival_cv2=asked["arrival_cv2"], input_cv2=asked["input_cv2"],
+            output_cv2=asked["output_cv2"], weights=asked["weights"], kv=asked["kv"],
+            cp=[int(n) for n in asked["cp"]], free=asked.get("free"), trials=int(asked["trials"]), chosen=chosen,
+            variants=variants, peak_to_mean=asked["peak_to_mean"], every_count=every_count)
+
+    if not asked.get("min_gpus"):
+        return tuple(made(s, int(asked.get("gpus", s.node.gpus_per_node))) for s in systems), aim
+    most = [int(asked["gpus"]) if "gpus" in asked else enough(partial(made, s), aim, s.node.gpus_per_node)
+            for s in systems]
+    return tuple(made(s, gpus, every_count=True) for s, gpus in zip(systems, most, strict=True)), aim
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -152,29 +169,45 @@ def _place(asked: Asked, name: str, key: str) -> str:
     return f"{file}: {key}" if file else parse.option(name)
 
 
-def _system(asked: Asked) -> System:
-    """The machine with one device; each plan says how many it has."""
+def _systems(asked: Asked) -> list[System]:
+    """The machines with one device each; each plan says how many it has."""
     engine, cost = asked["engine"], asked["cost"]
     if engine not in engine_names():
         raise InputError(_place(asked, "engine", "engine"), f"no such engine: {engine[:60]!r}",
                          nearest(engine, engine_names()))
     if cost not in COST_BASES:
         raise InputError(_place(asked, "cost", "cost"), f"no such basis: {cost[:60]!r}", nearest(cost, COST_BASES))
-    return load_system(asked["hardware"], 1, engine, cost, asked.get("usd_per_gpu_hour"))
+    names = [asked["hardware"]] if isinstance(asked["hardware"], str) else asked["hardware"]
+    return [load_system(name, 1, engine, cost, asked.get("usd_per_gpu_hour")) for name in names]
 
 
-def _aim(asked: Asked, system: System, load: str) -> Aim:
-    """Objectives that can be had, and limits in s."""
+def _aim(asked: Asked, systems: Sequence[System], load: str) -> Aim:
+    """Objectives that can be had on every machine, and limits in s."""
     names, where = asked["objective"], _place(asked, "objective", "objectives")
+    _check_sizing(asked, load)
+    if asked.get("min_gpus"):
+        priced = all(usd_per_device_hour(system) is not None for system in systems)
+        names = objectives(None if tuple(names) == OBJECTIVES else names, priced)
     if len(names) > MOST_OBJECTIVES:
         raise InputError(where, f"{len(names)} objectives, expected at most {MOST_OBJECTIVES}")
     for name in names:
-        _check_objective(system, name, asked["output_tokens"], where)
+        for system in systems:
+            _check_objective(system, name, asked["output_tokens"], where)
         _check_known(f"{where} {name}", name, load)
     limits = {name: asked[name] for name in LIMITS if name in asked}
     for name in limits:
         _check_known(_place(asked, name, f"limits.{name}"), LIMITS[name], load)
     return Aim(names, {name: (LIMITS[name], value / 1e3) for name, value in limits.items()})
+
+
+def _check_sizing(asked: Asked, load: str) -> None:
+    """A size follows from one rate; a peak belongs to a rate."""
+    if asked.get("min_gpus") and (load != "rate" or len(asked["rate"]) != 1):
+        raise InputError(_place(asked, "min_gpus", "min_gpus"), "sizes a deployment for one rate, expected --rate with "
+                         "one value")
+    if asked["peak_to_mean"] != 1 and load != "rate":
+        raise InputError(_place(asked, "peak_to_mean", "traffic.peak_to_mean"),
+                         f"changes nothing with {parse.option(load)}, expected --rate")
 
 
 def _check_known(where: str, name: str, load: str) -> None:

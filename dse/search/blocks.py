@@ -22,8 +22,8 @@ from dse.search.variant import Variant, own_values
 BYTES_PER_PLAN, BYTES_PER_LOAD = 640, 6144
 """Measured peaks of temporary arrays, rounded up: of each plan, and of each (split, load, format) with its spans."""
 MEMORY = 512 << 20
-BLOCK = 1 << 18
-"""Most plans of a block whatever the memory: arrays that stay near the processor are faster."""
+BLOCK = 1 << 20
+"""Most plans of a block whatever the memory: beyond it calls cost nothing any more, and arrays leave the processor."""
 FIRST = 3
 """Axes that every block has: splits, loads and formats of keys and values."""
 Axis = tuple[str, ...]

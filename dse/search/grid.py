@@ -12,7 +12,8 @@ from dse.equations.num import Number
 from dse.model.metrics import METRICS
 from dse.search import sift
 from dse.search.blocks import FIRST, MEMORY, Block, evaluate_grid
-from dse.search.pareto import Points, joined, nondominated
+from dse.search.density import SAMPLED, added_up, density_of, no_density
+from dse.search.pareto import Points, joined, nondominated, spread
 from dse.search.space import SPLITS, Space
 from dse.search.variant import NEUTRAL, names_of_knobs
 
@@ -64,7 +65,8 @@ class Found:
     """What one inner grid holds. rejected: plans by the first constraint they fail. sample: feasible plans, thinned.
 
     Points have their objectives and what is limited; `completed` adds what is shown. undefined: a plan that fits and
-    meets the limits, but has no value for the objective that it names.
+    meets the limits, but has no value for the objective that it names. density: of the feasible plans, where there
+    is a sample.
     """
 
     considered: int
@@ -74,6 +76,7 @@ class Found:
     sample: Points
     miss: Miss | None
     undefined: Miss | None = None
+    density: Points = field(default_factory=no_density)
 
 
 def names_of(space: Space, aim: Aim) -> tuple[str, ...]:
@@ -96,6 +99,7 @@ class _Tally:
 
     front: Points
     samples: list[Points]
+    densities: list[Points] = field(default_factory=list)
     considered: int = 0
     feasible: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
@@ -105,7 +109,7 @@ class _Tally:
     def found(self) -> Found:
         """The whole grid."""
         return Found(self.considered, self.feasible, self.rejected, self.front, joined(self.samples),
-                     None if self.feasible else self.miss, self.undefined)
+                     None if self.feasible else self.miss, self.undefined, added_up(self.densities))
 
     def reject(self, name: str, count: int) -> None:
         """Note plans that fail a constraint first."""
@@ -197,8 +201,10 @@ def _add(tallies: Sequence[_Tally], part: _Part, failed: Mapping[str, int], quot
     best = best[nondominated(sift.taken(costs, best, part.alive.shape).T, (-1,) * len(costs))]
     candidates = joined([first.front, part.points(best)])
     front = candidates.take(nondominated(candidates.columns(aim.objectives), aim.better))
-    some = np.setdiff1d(sift.some(part.alive, quota), best) if quota and feasible else best[:0]
-    sample = part.points(some)
+    seen = sift.some(part.alive, max(quota, SAMPLED)) if quota and feasible else best[:0]
+    sample = part.points(np.setdiff1d(seen[spread(len(seen), quota)] if quota < len(seen) else seen, best))
+    signs = np.asarray(aim.better)[:, None] * -1.0
+    density = density_of(sift.taken(costs, seen, part.alive.shape) * signs, feasible)
     miss = None if first.feasible or feasible else _nearest_miss(part)
     undefined = _undefined(part) if failed.get(FINITE) and first.undefined is None else None
     for tally in tallies:
@@ -207,6 +213,7 @@ def _add(tallies: Sequence[_Tally], part: _Part, failed: Mapping[str, int], quot
             tally.reject(name, count)
         tally.front = front
         tally.samples.append(sample)
+        tally.densities.append(density)
         tally.miss = tally.miss if miss is None or (tally.miss and tally.miss.excess <= miss.excess) else miss
         tally.undefined = tally.undefined or undefined
 
