@@ -20,8 +20,9 @@ from dse.errors import DseError, EnvironmentProblem, InputError, NothingFeasible
 from dse.model.system import System
 from dse.search import files
 from dse.search.blocks import cuts, evaluate_grid
+from dse.search.density import PER_DECADE, added_up
 from dse.search.grid import Aim, names_of, search_grid
-from dse.search.pareto import Points, front, joined, nondominated, scale_of
+from dse.search.pareto import Points, front, joined, nondominated, plainest, scale_of
 from dse.search.regret import measure
 from dse.search.result import MOST_DETAILED, Request, evaluation_at, front_table, result_document
 from dse.search.space import Space, enumerate_splits, make_space
@@ -499,3 +500,24 @@ def test_a_long_front_is_thinned_and_says_so() -> None:
     assert len(document["front"]) == MOST_DETAILED
     assert f"details of {MOST_DETAILED}" in document["notes"][0]
     assert len(document["points"]["rows"]) <= 5000
+
+
+def test_the_density_counts_every_feasible_plan_where_it_lies() -> None:
+    found = search_grid(space(), AIM, space().defaults, sample=10**6)
+    cells = found.density
+    assert cells.column("plans").sum() == pytest.approx(found.feasible)
+    values = np.concatenate([found.front.columns(AIM.objectives), found.sample.columns(AIM.objectives)])
+    places = np.floor(np.log10(values) * PER_DECADE)
+    for i, j, plans in cells.rows:
+        assert plans == pytest.approx(((places[:, 0] == i) & (places[:, 1] == j)).sum())
+    twice = added_up([cells, cells])
+    assert twice.column("plans").sum() == pytest.approx(2 * found.feasible)
+    assert len(twice) == len(cells)
+
+
+def test_a_plan_that_gains_nothing_by_an_effort_gives_way_to_the_plain_one() -> None:
+    fancy = Points(("a", "b", "effort"), np.array([[1.0, 5.0, 1], [2.0, 4.0, 1], [3.0, 3.0, 1]]))
+    plain = Points(("a", "b", "effort"), np.array([[1.00005, 5.0, 0], [2.01, 4.0, 0], [3.0, 3.0002, 0]]))
+    kept = plainest(fancy, plain, ("a", "b"), (-1, -1))
+    assert kept.column("effort").tolist() == [0, 1, 0]
+    assert plainest(fancy, plain.take(np.zeros(0, dtype=int)), ("a", "b"), (-1, -1)) == fancy

@@ -64,7 +64,8 @@ def front_figure(result: Document) -> Figure:
     across, up = (next(m["axis"] for m in metrics if m["name"] == n) for n in (x, y))
     drawn = {**layout(across, up, HEIGHT), "margin": {"l": 92, "r": 16, "t": 24, "b": 72}}
     return {"data": traces, "layout": {**drawn, "shapes": [*lines[x]["x"], *lines[y]["y"]]},
-            "choice": {"x": x, "y": y, "density": len((result.get("points") or {}).get("rows") or ()) >= DENSE,
+            "choice": {"x": x, "y": y, "cells": result.get("density"),
+                       "density": len((result.get("points") or {}).get("rows") or ()) >= DENSE,
                        "chips": bool(result.get("landmarks")), "values": [own for _, own in groups],
                        "metrics": metrics}}
 

@@ -101,7 +101,8 @@
       return own;
     });
     if (checked("density")) {
-      const shade = density(data.find((trace) => trace.meta === "faint"), x.axis.type, y.axis.type);
+      const shade = counted(figure.choice.cells, x, y)
+        ?? density(data.find((trace) => trace.meta === "faint"), x.axis.type, y.axis.type);
       if (shade) data.unshift(shade);
     }
     return { data, layout: { ...figure.layout, xaxis: x.axis, yaxis: y.axis, shapes: [...x.lines.x, ...y.lines.y] } };
@@ -170,7 +171,31 @@
     return { x: kept.map((p) => p[0]), y: kept.map((p) => p[1]) };
   }
 
-  // How densely the dominated plans lie: counts in bins that are even on the axes as they are drawn.
+  // How densely all feasible plans lie, where the search has counted them in these two metrics.
+  function counted(density, x, y) {
+    if (!density || density.x !== x.name || density.y !== y.name || x.axis.type !== "log" || y.axis.type !== "log") {
+      return null;
+    }
+    const edge = (place) => 10 ** (place / density.per_decade);
+    const sides = [0, 1].map((k) => {
+      const own = density.cells.map((cell) => cell[k]);
+      const low = own.reduce((a, b) => Math.min(a, b)), high = own.reduce((a, b) => Math.max(a, b));
+      return { low, count: high - low + 1 };
+    });
+    if (sides.some((side) => side.count > 1000)) return null;
+    const z = Array.from({ length: sides[1].count }, () => Array(sides[0].count).fill(null));
+    density.cells.forEach(([i, j, plans]) => { z[j - sides[1].low][i - sides[0].low] = plans; });
+    return shading(z, ...sides.map((side) => Array.from({ length: side.count + 1 }, (_, i) => edge(side.low + i))),
+                   `about %{text} feasible plans<extra></extra>`);
+  }
+
+  function shading(z, x, y, words) {
+    return { type: "heatmap", x, y, z: z.map((row) => row.map((n) => n && Math.log2(1 + n))), text: z, showscale: false,
+             hoverongaps: false, ...(words ? { hovertemplate: words } : { hoverinfo: "skip" }),
+             colorscale: [[0, "rgba(128,128,128,0.06)"], [1, "rgba(128,128,128,0.55)"]] };
+  }
+
+  // How densely the sampled plans lie: counts in bins that are even on the axes as they are drawn.
   function density(faint, xType, yType) {
     const scale = (type) => (type === "log" ? Math.log10 : (v) => v);
     const back = (type) => (type === "log" ? (v) => 10 ** v : (v) => v);
@@ -185,9 +210,7 @@
     });
     const z = Array.from({ length: 64 }, () => Array(96).fill(null));
     sides[0].bins.forEach((column, i) => { z[sides[1].bins[i]][column] = (z[sides[1].bins[i]][column] ?? 0) + 1; });
-    return { type: "heatmap", x: sides[0].edges, y: sides[1].edges, z: z.map((row) => row.map((n) => n && Math.log2(1 + n))),
-             showscale: false, hoverinfo: "skip", hoverongaps: false,
-             colorscale: [[0, "rgba(128,128,128,0.06)"], [1, "rgba(128,128,128,0.55)"]] };
+    return shading(z, sides[0].edges, sides[1].edges);
   }
 
   function parallelNow(figure) {

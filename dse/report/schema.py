@@ -202,6 +202,16 @@ class Points(Part):
     rows: Annotated[list[list[Scalar]], Field(max_length=MOST_POINTS)]
 
 
+class Density(Part):
+    """Feasible plans by cell of the plane of two metrics: (place, place, plans), an edge is 10^(place/per_decade)."""
+
+    x: Text
+    y: Text
+    per_decade: Annotated[int, Field(ge=1, le=1000)]
+    cells: Annotated[list[Annotated[list[Annotated[int, Field(ge=-10_000)]], Field(min_length=3, max_length=3)]],
+                     Field(max_length=MOST_POINTS)]
+
+
 class Result(Part):
     """A result.json; schema and version are checked before the rest."""
 
@@ -214,6 +224,7 @@ class Result(Part):
     notes: Names = []
     points: Points | None = None
     front_table: Points | None = None
+    density: Density | None = None
     curves: Annotated[list[Curves], Field(max_length=100)] = []
     landmarks: Annotated[list[Landmark], Field(max_length=1000)] = []
     answers: Answers | None = None

@@ -110,6 +110,23 @@ def front(points: Points, objectives: Sequence[str], better: Sequence[int]) -> P
     return kept.take(np.lexsort(costs.T[::-1]))
 
 
+def plainest(points: Points, plain: Points, objectives: Sequence[str], better: Sequence[int]) -> Points:
+    """The rows, each replaced by a row of `plain` that is as good to `DIGITS` in every objective, where there is one:
+    what costs an effort and gains nothing stands on no front.
+    """
+    if not len(plain) or not len(points):
+        return points
+    signs = -np.asarray(better, dtype=float)
+    mine, others = points.columns(objectives) * signs, plain.columns(objectives) * signs
+    slack = 10.0 ** -DIGITS
+    rows = points.rows.copy()
+    for i, costs in enumerate(mine):
+        as_good = (others <= costs + slack * np.abs(costs)).all(axis=1)
+        if as_good.any():
+            rows[i] = plain.rows[int(as_good.argmax())]
+    return Points(points.names, rows)
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """Logarithmic ranges of a first front, by which later fronts are compared: 0 its best, 1 its worst value."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dse.errors import InputError
+from dse.search.density import CELLS
 from dse.search.grid import Found, Miss
 from dse.search.pareto import Points
 
@@ -19,7 +20,7 @@ _TABLES = ("front", "sample")
 def record_of(found: Found) -> dict[str, Any]:
     """Plain values: counts as they are, tables as the bytes of their numbers (little-endian doubles) in base 64."""
     return {"considered": found.considered, "feasible": found.feasible, "rejected": dict(found.rejected),
-            **{name: _packed(getattr(found, name)) for name in _TABLES},
+            **{name: _packed(getattr(found, name)) for name in (*_TABLES, "density")},
             **{name: [miss.excess if np.isfinite(miss.excess) else None, miss.constraint, _packed(miss.point)]
                for name, miss in (("miss", found.miss), ("undefined", found.undefined)) if miss is not None}}
 
@@ -30,7 +31,8 @@ def found_of(record: Any, names: tuple[str, ...], where: str) -> Found:
         counts = {str(name): int(count) for name, count in record["rejected"].items()}
         front, sample = (_unpacked(record[name], names) for name in _TABLES)
         miss, undefined = (_miss(record, name, names) for name in ("miss", "undefined"))
-        return Found(int(record["considered"]), int(record["feasible"]), counts, front, sample, miss, undefined)
+        return Found(int(record["considered"]), int(record["feasible"]), counts, front, sample, miss, undefined,
+                     _unpacked(record["density"], CELLS))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InputError(where, "holds a trial whose result cannot be read", "was it written by another version?",
                          ) from None

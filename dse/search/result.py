@@ -13,6 +13,7 @@ from dse.equations.num import Number
 from dse.model.document import evaluation_document, plain
 from dse.model.evaluate import Evaluation, evaluate
 from dse.model.moved import no_silicon
+from dse.search.density import PER_DECADE
 from dse.search.grid import Aim
 from dse.search.pareto import Points
 from dse.search.space import SPLITS, Space
@@ -80,9 +81,19 @@ def result_document(space: Space | Sequence[Space], request: Request, outcome: O
         "regret": {"value": outcome.regret.value, "text": outcome.regret.text},
         "front": [_member(spaces, shown, i) for i in range(len(shown))],
         "front_points": len(outcome.front), "chosen": 0,
-        "points": _table(spaces, outcome.sample), "sweep": list(_sweep(spaces, request.aim, shown)),
+        "points": _table(spaces, outcome.sample), **_density(request.aim, outcome),
+        "sweep": list(_sweep(spaces, request.aim, shown)),
         "seconds": {name: round(value, 3) for name, value in outcome.seconds.items()}, "notes": notes(spaces, outcome),
     }
+
+
+def _density(aim: Aim, outcome: Outcome) -> dict[str, Any]:
+    """Feasible plans by cell of the plane of the first two objectives, where there are two."""
+    if not len(outcome.density):
+        return {}
+    x, y = aim.objectives[:2]
+    return {"density": {"x": x, "y": y, "per_decade": PER_DECADE,
+                        "cells": [[int(i), int(j), round(n)] for i, j, n in outcome.density.rows.tolist()]}}
 
 
 def _search(spaces: Sequence[Space], request: Request, outcome: Outcome) -> dict[str, Any]:

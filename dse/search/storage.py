@@ -101,7 +101,11 @@ def _journal_faults(place: str) -> Iterator[None]:
         yield
     except DseError:
         raise
-    except OSError as problem:
+    except (OSError, RuntimeError) as problem:
+        if _was_interrupted(problem):       # inside Optuna's lock, whose release then fails
+            raise KeyboardInterrupt from None
+        if not isinstance(problem, OSError):
+            raise
         full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
         hint = f"make room: {_KEPT}" if full else ""
         raise EnvironmentProblem(where, problem.strerror or str(problem), hint) from None
@@ -112,6 +116,11 @@ def _journal_faults(place: str) -> Iterator[None]:
             raise
         raise InputError(where, "cannot be read: it is damaged, or a newer version of Optuna wrote it",
                          "choose another file, or use that version") from None
+
+
+def _was_interrupted(problem: BaseException) -> bool:
+    context = problem.__context__
+    return context is not None and (isinstance(context, KeyboardInterrupt) or _was_interrupted(context))
 
 
 def _is_of_reading(problem: BaseException) -> bool:

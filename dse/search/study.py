@@ -11,9 +11,10 @@ from functools import partial
 import numpy as np
 
 from dse.search.completion import completed
+from dse.search.density import added_up, no_density
 from dse.search.grid import Aim, Found, Miss, Progress, search_grid
 from dse.search.opening import Search, coarse_of, open_runs
-from dse.search.pareto import Points, front, joined
+from dse.search.pareto import Points, front, joined, plainest
 from dse.search.regret import NOT_MEASURED, Regret, measure
 from dse.search.samplers import check_sampler
 from dse.search.space import Space
@@ -30,7 +31,8 @@ SAMPLE = 5000
 @dataclass(slots=True)
 class Outcome:
     """What a search found. rejected: plans by the first constraint they fail. undefined: a plan that lacks the value
-    of an objective. seconds: spent on each part. notes: what happened to workers.
+    of an objective. seconds: spent on each part. notes: what happened to workers. density: of all feasible plans in
+    the first two objectives.
     """
 
     front: Points
@@ -45,6 +47,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=lambda: {"grid": 0.0, "optuna": 0.0, "regret": 0.0})
     undefined: Miss | None = None
     notes: list[str] = field(default_factory=list)
+    density: Points = field(default_factory=no_density)
 
 
 def explore(space: Space | Sequence[Space], aim: Aim, settings: Settings,
@@ -65,7 +68,7 @@ def explore(space: Space | Sequence[Space], aim: Aim, settings: Settings,
     search = Search(spaces, structures, aim, settings, bases)
     spent = time.perf_counter() - start
     outcome = _outer(search, progress, factory or partial(_given, spaces, aim)) if sampled else _merged(search, (), ())
-    outcome.front = _completed(spaces, aim, front(outcome.front, aim.objectives, aim.better))
+    outcome.front = _completed(spaces, aim, _front(search, outcome.front))
     outcome.sample = _completed(spaces, aim, outcome.sample)
     outcome.seconds["grid"] += spent
     if len(outcome.front) and not outcome.interrupted:
@@ -80,6 +83,14 @@ def explore(space: Space | Sequence[Space], aim: Aim, settings: Settings,
 
 def _given(spaces: Sequence[Space], aim: Aim) -> tuple[Sequence[Space], Aim]:
     return spaces, aim
+
+
+def _front(search: Search, points: Points) -> Points:
+    """The front of all points; where the defaults are as good, with nothing moved or offloaded."""
+    aim, names = search.aim, all_names(search.spaces, search.aim)
+    plain = joined([s.lifted(base.front, names) for s, base in zip(search.structures, search.bases, strict=True)])
+    best = plainest(front(points, aim.objectives, aim.better), plain, aim.objectives, aim.better)
+    return front(best, aim.objectives, aim.better)
 
 
 def _completed(spaces: Sequence[Space], aim: Aim, points: Points) -> Points:
@@ -162,6 +173,7 @@ def _merged(search: Search, runs: Sequence[Run], finished: Sequence[tuple[int, S
         if outcome.undefined is None and found.undefined is not None:
             outcome.undefined = _lifted(structure, found.undefined, names)
     outcome.front, outcome.sample, outcome.trials = joined(fronts), joined(samples).thinned(SAMPLE), len(finished)
+    outcome.density = added_up([found.density for _, found in (*fixed, *founds)])
     outcome.miss = min(misses, key=lambda m: m.excess) if misses and not outcome.feasible else None
     return outcome
 
