@@ -40,6 +40,18 @@ def _metrics() -> list[str]:
     return list(METRICS)
 
 
+def _variables() -> list[str]:
+    from dse.search.whatif import VARIABLES
+
+    return list(VARIABLES)
+
+
+def _explained() -> list[str]:
+    from dse.equations.registry import registered
+
+    return [*registered(), *_metrics()]
+
+
 def _weights() -> tuple[str, ...]:
     from dse.plan.formats import WEIGHTS
 
@@ -60,12 +72,13 @@ def _items() -> list[str]:
 _PARAMETERS: Mapping[str, Names] = {
     "model": _models, "hardware": _hardware, "engine": _engines, "technique": _studies, "studies": _studies,
     "a": lambda: ["none", *_studies()], "b": lambda: ["none", *_studies()], "objective": _metrics, "metric": _metrics,
-    "weights": _weights, "kv": _kv, "cost": lambda: ("owned", "rented"),
+    "weights": _weights, "kv": _kv, "vary": _variables, "cost": lambda: ("owned", "rented"),
 }
 """What a parameter of any command takes, by the parameter's name."""
 _OWN: Mapping[tuple[str, str], Names] = {
     ("search", "model"): lambda: sorted({*_models(), *_searches()}), ("show", "name"): _items,
-    ("export", "engine"): lambda: names("hardware/engines"), ("run", "file"): _searches, ("check", "file"): _searches,
+    ("explain", "name"): _explained, ("export", "engine"): lambda: names("hardware/engines"),
+    ("run", "file"): _searches, ("check", "file"): _searches,
 }
 """The same for one command's parameter, which wins."""
 

@@ -87,9 +87,14 @@ def span_term(d: Deployment, span: Span, name: str | None = None) -> Term:
         return added(name, span.time, _named_for_work(span, parts))
     if span.kind == "par":
         return largest(name, span.time, parts, "side by side")
+    return _composed(d, span, name, parts)
+
+
+def _composed(d: Deployment, span: Span, name: str, parts: list[Term]) -> Term:
+    """What is repeated, hidden, bounded or piped."""
+    if span.kind in ("times", "pipeline") and float(span.count) == 1:
+        return span_term(d, span.parts[0], name)
     if span.kind == "times":
-        if float(span.count) == 1:
-            return span_term(d, span.parts[0], name)
         own = Term("each" if parts[0].name == name else parts[0].name, *_rest(parts[0]))
         return derived(name, span.time, "s", f"count * {own.name}", (given("count", span.count), own))
     if span.kind == "hide":
@@ -146,12 +151,25 @@ def _seconds(d: Deployment, span: Span, resource: str, seconds: Number) -> Term:
             given("bytes", nbytes, "B"), given("share", share, "", _fitted(d.system, share)),
             given("bandwidth", bandwidth, "B/s", "HBM")))
     if resource == "compute" and float(span.flops):
-        rate, flops = _peak(d, span.name), float(span.flops)
-        note = "of the peak that is reached: fitted efficiency, tiles, waves, throttling"
-        return derived(resource, value, "s", "flops / (share * peak)", (
-            given("flops", flops, "FLOP"), given("share", flops / (rate * value), "", note),
-            given("peak", rate, "FLOP/s")))
+        return _products(d, span, value)
+    engine = d.system.engine
+    if resource == "engine" and value > engine.iteration > 0 < engine.sequence:
+        each = float(engine.sequence)
+        return derived(resource, value, "s", "iteration + sequences * sequence", (
+            given("iteration", engine.iteration, "s", "engine.iteration, fitted"),
+            given("sequences", (value - engine.iteration) / each),
+            given("sequence", each, "s", "engine.sequence, fitted")), _NOTES["engine"])
     return given(resource, value, "s", _NOTES.get(resource, ""))
+
+
+def _products(d: Deployment, span: Span, value: float) -> Term:
+    """Seconds of matrix products: the fitted efficiency, and what their shape leaves of it."""
+    flops, rate, constants = float(span.flops), _peak(d, span.name), d.system.kernels
+    fitted = constants.prefill.efficiency if span.name == "attention" else constants.gemm.efficiency
+    shape = flops / (rate * value * fitted)
+    return derived("compute", value, "s", "flops / (efficiency * shape * peak)", (
+        given("flops", flops, "FLOP"), given("efficiency", fitted, "", "of the peak, fitted"),
+        given("shape", shape, "", "what tiles, waves and throttling leave of it"), given("peak", rate, "FLOP/s")))
 
 
 _NOTES = {

@@ -1,64 +1,73 @@
-"""Each metric as a tree of terms: from what a user sees down to the spans of the phases and the price of an hour.
-
-What the laws of batching add beyond phases is one term, `prompts_between` or `waiting`: it is all that a request meets
-because others are there.
-"""
+"""The chain of each metric: from what users see to the phases' spans, by the traffic's kind of load."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from dse.equations.speculation import speculative_steps
-from dse.errors import InputError, nearest
-from dse.model.chain import Term, added, derived, given, span_term
+from dse.errors import InputError
+from dse.model.chain import Term, derived, given, span_term
+from dse.model.document import plain
 from dse.model.evaluate import Evaluation
-from dse.model.memory import total
+from dse.model.merits import Metrics
 from dse.model.metrics import METRICS
 from dse.model.money import hourly_parts
-from dse.model.phases import tokens_each
-from dse.model.serving import request_overhead
+from dse.model.phases import decode_step, requests_of, tokens_each
+from dse.model.serving import Served, request_overhead
+from dse.plan import expressions
 
-Law = Callable[[Evaluation], Term]
-SECONDS_PER_HOUR = 3600.0
-
-
-def chain(e: Evaluation, metric: str) -> Term:
-    """The tree of a metric of a single plan; raises InputError for one that has none or no value."""
-    if metric not in CHAINS:
-        if metric in METRICS:
-            raise InputError(metric, "is no sum of terms: it is counted, or follows from a distribution over requests, "
-                             "expected a metric with a chain", "known: " + ", ".join(CHAINS))
-        raise InputError("metric", f"no such metric: {metric!r}", nearest(metric, METRICS))
-    value = e.metrics[metric]
-    if value is None or not np.isfinite(value):
-        raise InputError(metric, "has no finite value for this plan, expected one that a formula can explain",
-                         "dse evaluate says why")
-    return CHAINS[metric](e)
+QUEUEING = "by the laws of continuous batching"
+LEAST = 1e-9
+"""Share of a metric below which a remainder is rounding."""
+NUDGE = 1e-6
+Maker = Callable[[Evaluation], Term]
 
 
-def metric_named(name: str) -> str | None:
-    """The metric that a word stands for, `tpot` for `tpot_s`; None for none."""
-    return next((m for m in (name, f"{name}_s") if m in METRICS), None)
+def chain(e: Evaluation, name: str) -> Term:
+    """The metric of one plan (no arrays) as a chain of terms; an input for one that no formula of terms makes."""
+    value = e.metrics[name]
+    if value is None or not np.isfinite(float(value)):
+        raise InputError(name, "has no finite value for this plan and traffic", METRICS[name].definition)
+    return _MAKERS[name](e) if name in _MAKERS else given(name, value, METRICS[name].unit, METRICS[name].definition)
 
 
-def _value(e: Evaluation, metric: str) -> float:
-    return float(e.metrics[metric])     # type: ignore[arg-type]
+def chain_document(term: Term) -> dict[str, Any]:
+    """A term and its parts as plain values."""
+    document: dict[str, Any] = {"name": term.name, "value": plain(term.value), "unit": term.unit}
+    said = {"formula": term.formula, "binding": term.binding, "note": term.note}
+    document |= {key: text for key, text in said.items() if text}
+    return {**document, "parts": [chain_document(part) for part in term.parts]} if term.parts else document
 
 
-def _metric(e: Evaluation, metric: str, formula: str, *parts: Term, note: str = "") -> Term:
-    return derived(metric, _value(e, metric), METRICS[metric].unit, formula, parts, note)
+def influence(term: Term, part: Term) -> float:
+    """Per cent by which a term shrinks for each of a part that is 1 % less: 0 for a branch that does not bind."""
+    if len(term.formula) >= expressions.LONGEST - 1:      # a sum of very many
+        return abs(part.value / term.value)
+    values = {p.name: p.value for p in term.parts}
+    less = expressions.value(f"={term.formula}", {**values, part.name: part.value * (1 - NUDGE)}, term.name)
+    return abs(1 - float(less) / term.value) / NUDGE if term.value else 0.0
 
 
-def _lengths(e: Evaluation) -> Term:
-    return given("output_tokens", e.traffic.output_tokens)
+def binding_branches(term: Term, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Term]]:
+    """Every maximum below a term, soft ones too, with the names on the way to it."""
+    here = (*path, term.name)
+    if term.binding:
+        yield here, term
+    for part in term.parts:
+        yield from binding_branches(part, here)
 
 
-def _steps(e: Evaluation) -> Term:
-    """Decode iterations of a request: fewer than its tokens where drafts are accepted."""
-    steps = speculative_steps(e.traffic.output_tokens, tokens_each(e.deployment))
-    return given("steps", steps, "", "decode iterations of a request")
+def _served(e: Evaluation) -> Served:
+    assert isinstance(e.metrics, Metrics)
+    return e.metrics.served
+
+
+def _made(e: Evaluation, name: str, formula: str, *parts: Term) -> Term:
+    """The metric of that name, by a formula in its parts."""
+    return derived(name, e.metrics[name], METRICS[name].unit, formula, parts)
 
 
 def _prefill(e: Evaluation) -> Term:
@@ -69,148 +78,89 @@ def _decode(e: Evaluation) -> Term:
     return span_term(e.deployment, e.spans["decode"], "decode_step_s")
 
 
+def _rest(name: str, whole: Any, *parts: Term) -> tuple[Term, ...]:
+    """The parts, and what the laws of queueing add to them."""
+    rest = float(whole) - sum(p.value for p in parts)
+    return (*parts, given(name, rest, "s", QUEUEING)) if abs(rest) > LEAST * abs(float(whole)) else parts
+
+
+def _summed(parts: tuple[Term, ...]) -> str:
+    return " + ".join(part.name for part in parts)
+
+
 def _ttft(e: Evaluation) -> Term:
     if e.traffic.batch is not None:
-        own = _prefill(e)
-        return _metric(e, "ttft_s", "prefill_s", own, note="one lone prefill: a batch that always decodes has no line")
-    host = given("host", request_overhead(e.deployment, e.traffic), "s", "work of the engine's host before the prompt")
-    own = _prefill(e)
-    waiting = given("waiting", _value(e, "ttft_s") - host.value - own.value, "s",
-                    "for the iteration under way, for prompts and decodes beside one's own, for a place: laws of "
-                    "batching; below 0 where iterations hold less than a lone prefill")
-    return _metric(e, "ttft_s", "host + prefill_s + waiting", host, own, waiting)
+        return _made(e, "ttft_s", "prefill_s", _prefill(e))
+    late = given("host_work", request_overhead(e.deployment, e.traffic), "s", "before the prompt, fitted to the engine")
+    parts = _rest("waiting", e.metrics["ttft_s"], _prefill(e), late)
+    return _made(e, "ttft_s", _summed(parts), *parts)
 
 
 def _tpot(e: Evaluation) -> Term:
+    """Decode steps, and the prompts of others that stop them."""
+    after = float(e.traffic.output_tokens) - 1
+    iterations = float(speculative_steps(e.traffic.output_tokens, tokens_each(e.deployment)))
+    steps = given("steps_per_token", iterations / after, "", "decode iterations over tokens after the first")
     if e.traffic.batch is not None:
-        ttft = given("ttft_s", _value(e, "ttft_s"), "s", "a request's own prompt, which its e2e_s holds")
-        return _metric(e, "tpot_s", "(e2e_s - ttft_s) / (output_tokens - 1)", _e2e(e), ttft, _lengths(e))
-    decode, steps, tokens = _decode(e), _steps(e), _lengths(e)
-    stay = _value(e, "tpot_s") * (tokens.value - 1)
-    between = given("prompts_between", stay / steps.value - decode.value, "s",
-                    "a decode iteration's share of others' prompts: laws of batching; also what a batch that is not "
-                    "the one of the step changes")
-    return _metric(e, "tpot_s", "steps * (decode_step_s + prompts_between) / (output_tokens - 1)",
-                   steps, decode, between, tokens)
+        others = float(e.traffic.batch / e.deployment.plan.batching.prompts) - 1
+        each = given("prompts_per_token", others / after, "", f"{others:g} other prompts over {after:g} tokens")
+        return _made(e, "tpot_s", "decode_step_s * steps_per_token + prefill_s * prompts_per_token",
+                     _decode(e), steps, _prefill(e), each)
+    batch = float(np.maximum(_served(e).batch, 1.0))
+    running = decode_step(e.deployment, requests_of(e.deployment, e.traffic), batch)
+    step = span_term(e.deployment, running, "step_at_running_batch")
+    rest = given("prompts_of_others", float(e.metrics["tpot_s"] or 0.0) - step.value * steps.value, "s",
+                 f"{QUEUEING}; the step is of {batch:.4g} sequences")
+    return _made(e, "tpot_s", "step_at_running_batch * steps_per_token + prompts_of_others", step, steps, rest)
 
 
 def _e2e(e: Evaluation) -> Term:
-    if e.traffic.batch is None:
-        ttft, tpot = (given(name, _value(e, name), "s") for name in ("ttft_s", "tpot_s"))
-        if not np.isfinite(tpot.value):
-            return _metric(e, "e2e_s", "ttft_s", ttft)
-        return _metric(e, "e2e_s", "ttft_s + tpot_s * (output_tokens - 1)", ttft, tpot, _lengths(e))
-    return _metric(e, "e2e_s", "batch / prompts * prefill_s + steps * decode_step_s",
-                   given("batch", e.traffic.batch, "", "sequences that decode"),
-                   given("prompts", e.deployment.plan.batching.prompts, "", "computed together"), _prefill(e),
-                   _steps(e), _decode(e), note="the cycle in which every sequence of the batch is answered once")
+    if float(e.traffic.output_tokens) == 1:
+        return _made(e, "e2e_s", "ttft_s", _ttft(e))
+    after = given("tokens_after_first", e.traffic.output_tokens - 1)
+    return _made(e, "e2e_s", "ttft_s + tpot_s * tokens_after_first", _ttft(e), _tpot(e), after)
 
 
 def _requests(e: Evaluation) -> Term:
-    t = e.traffic
-    if t.batch is not None:
-        return _metric(e, "requests_s", "dp * batch / e2e_s", given("dp", e.deployment.dp, "", "replicas"),
-                       given("batch", t.batch), given("e2e_s", _value(e, "e2e_s"), "s"))
-    if t.concurrency is not None:
-        return _metric(e, "requests_s", "concurrency / e2e_s", given("concurrency", t.concurrency, "", "users"),
-                       given("e2e_s", _value(e, "e2e_s"), "s"))
-    rate = given("rate", t.rate, "1/s", "requests that come")
-    most = given("most", _value(e, "saturation_requests_s") / t.peak_to_mean, "1/s", "requests that full batches answer")
-    made = _metric(e, "requests_s", "min(rate, most)", rate, most)
-    return Term(made.name, made.value, made.unit, made.formula, made.parts,
-                "rate" if rate.value <= most.value else "most")
+    kind, load = e.traffic.load
+    if kind == "rate":
+        return given("requests_s", e.metrics["requests_s"], "1/s", "as asked, at most the saturation rate")
+    if kind == "concurrency":
+        return _made(e, "requests_s", "concurrency / e2e_s", given("concurrency", load), _e2e(e))
+    return _made(e, "requests_s", "replicas * batch / e2e_s", given("replicas", e.deployment.dp), given("batch", load),
+                 _e2e(e))
 
 
-def _tokens(e: Evaluation) -> Term:
-    return _metric(e, "output_tok_s", "requests_s * output_tokens", _requests(e), _lengths(e))
+def _output(e: Evaluation) -> Term:
+    return _made(e, "output_tok_s", "requests_s * output_tokens", _requests(e),
+                 given("output_tokens", e.traffic.output_tokens))
 
 
-def _per(figure: str, unit: str, metric: str, note: str) -> Law:
-    """Output tokens over a figure of every device."""
-    def law(e: Evaluation) -> Term:
-        each = given(figure, getattr(e.system.chip, figure), unit, note)
-        return _metric(e, metric, f"output_tok_s / (gpus * {figure})", _tokens(e), _gpus(e), each)
-    return law
+def _per_gpu(e: Evaluation) -> Term:
+    return _made(e, "output_tok_s_per_gpu", "output_tok_s / gpus", _output(e), given("gpus", e.deployment.gpus))
 
 
-def _gpus(e: Evaluation) -> Term:
-    return given("gpus", e.deployment.gpus, "", "devices")
-
-
-def _hour(e: Evaluation) -> Term:
-    parts = hourly_parts(e.system) or {}
-    terms = [given(name, value, "USD/h", _MONEY.get(name, "")) for name, value in parts.items()]
-    sold = "owned" if "chip" in parts else ""
-    used = e.system.economics.utilisation if sold else 1.0
-    each = sum(term.value for term in terms) / float(used)
-    device = derived("device", each, "USD/h", f"({' + '.join(t.name for t in terms)}) / utilisation",
-                     (*terms, given("utilisation", used, "", "share of the hours that is sold or busy")))
-    return _metric(e, "usd_per_hour", "gpus * device", _gpus(e), device)
-
-
-_MONEY = {"chip": "capital over its life, and operations", "server": "the same of the server around it",
-          "network": "the same of the network", "building": "per W of nameplate power", "energy": "at the meter",
-          "rent": "of the catalogue", "price": "as given"}
+def _hourly(e: Evaluation) -> Term:
+    system = e.deployment.system
+    causes = tuple(given(cause, usd, "USD/h") for cause, usd in (hourly_parts(system) or {}).items())
+    busy = derived("busy_device_hour", sum(c.value for c in causes), "USD/h", _summed(causes), causes)
+    owned = system.usd_per_gpu_hour is None and system.cost_basis == "owned"
+    used = given("hours_used", system.economics.utilisation if owned else 1.0, "", "share that is sold or busy")
+    return _made(e, "usd_per_hour", "busy_device_hour / hours_used * gpus", busy, used,
+                 given("gpus", e.deployment.gpus))
 
 
 def _mtok(e: Evaluation) -> Term:
-    seconds = given("seconds", SECONDS_PER_HOUR, "", "of an hour")
-    return _metric(e, "usd_per_mtok", "1e6 * usd_per_hour / (output_tok_s * seconds)", _hour(e), _tokens(e), seconds)
+    return _made(e, "usd_per_mtok", "usd_per_hour / 3600 * 1000000 / output_tok_s", _hourly(e), _output(e))
 
 
-def _mtok_total(e: Evaluation) -> Term:
-    return _metric(e, "usd_per_mtok_total", "1e6 * usd_per_hour / (requests_s * (input_tokens + output_tokens) * "
-                   "seconds)", _hour(e), _requests(e), given("input_tokens", e.traffic.input_tokens), _lengths(e),
-                   given("seconds", SECONDS_PER_HOUR, "", "of an hour"))
+def _per_usd(e: Evaluation) -> Term:
+    return _made(e, "tokens_per_usd", "1000000 / usd_per_mtok", _mtok(e))
 
 
-def _joules(e: Evaluation) -> Term:
-    tokens, pue = _tokens(e), given("pue", e.system.economics.pue, "", "the building's overhead")
-    gpus = _gpus(e)
-    watts = given("watts", _value(e, "joule_per_token") * tokens.value / (gpus.value * pue.value), "W",
-                  "of a device: at rest and by its work, at most its TDP")
-    return _metric(e, "joule_per_token", "gpus * pue * watts / output_tok_s", gpus, pue, watts, tokens)
-
-
-def _slots(e: Evaluation) -> Term:
-    f = e.footprint
-    if any(total(each) for each in (f.host_per_sequence, f.disk_per_sequence)):
-        raise InputError("kv_slots", "has no chain where sequences are held in several memories", "see dse evaluate")
-    return _metric(e, "kv_slots", "max(floor((capacity - fixed) / per_sequence), 0)",
-                   given("capacity", f.capacity, "B", "of the device that the engine fills"),
-                   added_bytes("fixed", f.fixed), added_bytes("per_sequence", f.per_sequence))
-
-
-def added_bytes(name: str, objects: Mapping[str, object]) -> Term:
-    """Bytes by object, and their sum."""
-    parts = [given(key, float(value), "B") for key, value in objects.items() if float(value)]  # type: ignore[arg-type]
-    return derived(name, sum(p.value for p in parts), "B", " + ".join(p.name for p in parts), parts)
-
-
-def _renamed(metric: str, law: Law) -> Law:
-    def made(e: Evaluation) -> Term:
-        term = law(e)
-        return Term(metric, term.value, term.unit, term.formula, term.parts, term.binding, METRICS[metric].definition)
-    return made
-
-
-CHAINS: Mapping[str, Law] = {
-    "ttft_s": _ttft, "tpot_s": _tpot, "e2e_s": _e2e, "requests_s": _requests, "output_tok_s": _tokens,
-    "output_tok_s_per_gpu": lambda e: _metric(e, "output_tok_s_per_gpu", "output_tok_s / gpus", _tokens(e), _gpus(e)),
-    "kv_slots": _slots, "prefill_s": _renamed("prefill_s", _prefill),
-    "decode_step_s": _renamed("decode_step_s", _decode), "usd_per_hour": _hour, "usd_per_mtok": _mtok,
-    "usd_per_mtok_total": _mtok_total,
-    "tokens_per_usd": lambda e: _metric(e, "tokens_per_usd", "1e6 / usd_per_mtok", _mtok(e)),
-    "output_tok_s_per_mm2": _per("die_mm2", "mm2", "output_tok_s_per_mm2", "all dies of a device"),
-    "output_tok_s_per_watt": _per("tdp_w", "W", "output_tok_s_per_watt", "nameplate power of a device"),
-    "joule_per_token": _joules,
+_MAKERS: Mapping[str, Maker] = {
+    "prefill_s": _prefill, "decode_step_s": _decode, "ttft_s": _ttft, "tpot_s": _tpot, "e2e_s": _e2e,
+    "requests_s": _requests, "output_tok_s": _output, "output_tok_s_per_gpu": _per_gpu, "usd_per_hour": _hourly,
+    "usd_per_mtok": _mtok, "tokens_per_usd": _per_usd,
 }
-"""The metrics that are sums and products of terms."""
-
-
-def bindings(term: Term) -> Iterator[tuple[str, str]]:
-    """Every maximum of a tree, and the part that decides it."""
-    if term.binding:
-        yield term.name, term.binding
-    for part in term.parts:
-        yield from bindings(part)
+"""Metrics that a formula of terms makes."""

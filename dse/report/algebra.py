@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 from dse.equations.registry import Equation
@@ -126,14 +127,11 @@ def _branches(expression: Expression, conditions: tuple[Expression, ...] = ()) -
     if not choices:
         yield Branch(expression, conditions)
         return
-    total = 1
-    for way in ways:
-        total *= len(way)
-    if total > MOST_BRANCHES:
+    if prod(len(way) for way in ways) > MOST_BRANCHES:
         return
-    for way in product(*ways):
-        chosen = expression.xreplace({node: value for node, (value, _) in zip(choices, way, strict=True)})
-        yield from _branches(chosen, (*conditions, *(c for _, held in way for c in held)))
+    for taken in product(*ways):
+        chosen = expression.xreplace({node: value for node, (value, _) in zip(choices, taken, strict=True)})
+        yield from _branches(chosen, (*conditions, *(c for _, held in taken for c in held)))
 
 
 def _ways(node: Expression) -> Iterator[tuple[Expression, tuple[Expression, ...]]]:
@@ -146,14 +144,18 @@ def _ways(node: Expression) -> Iterator[tuple[Expression, tuple[Expression, ...]
         return
     larger = sympy.Ge if isinstance(node, sympy.Max) else sympy.Le
     for value in node.args:
-        held = tuple(larger(value, other, evaluate=False) for other in node.args if other is not value)
-        yield value, held
+        yield value, tuple(larger(value, other, evaluate=False) for other in node.args if other is not value)
 
 
 def _roots(difference: Expression, symbol: Expression) -> list[Expression]:
-    """Closed forms of the symbol; none where SymPy knows none."""
+    """Closed forms of the symbol; none where SymPy knows none, or would look for one for long: a broken power of the
+    symbol within an exponent.
+    """
     import sympy
 
+    if any(inner.has(symbol) and not inner.exp.is_integer for outer in difference.atoms(sympy.Pow)
+           for inner in outer.exp.atoms(sympy.Pow)):
+        return []
     try:
         found = sympy.solve(difference, symbol)
     except NotImplementedError:

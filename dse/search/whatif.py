@@ -91,7 +91,7 @@ def solve(e: Evaluation, target: Target, variable: Variable) -> Answer:
     order = range(len(grid)) if variable.more_helps else range(len(grid) - 1, -1, -1)
     first = next((i for i in order if excess[i] <= 0), None)
     if first is None:
-        return _none(e, target, variable, float(now), grid, excess)
+        return _none(e, target, variable, float(now), grid)
     value, method = float(grid[first]), "root"
     before = first - 1 if variable.more_helps else first + 1
     if 0 <= before < len(grid):
@@ -160,9 +160,12 @@ def _answer(e: Evaluation, target: Target, variable: Variable, now: float, value
     return Answer(now, _plain(e, target), value, _plain(there, target), method, value, there, {}, ())
 
 
-def _none(e: Evaluation, target: Target, variable: Variable, now: float, grid: Any, excess: Any) -> Answer:
-    """No value does: what it is at best, and what limits it there."""
-    best = float(grid[int(np.argmin(excess))])
+def _none(e: Evaluation, target: Target, variable: Variable, now: float, grid: Any) -> Answer:
+    """No value does: what it is at best, of feasible values where there are any, and what limits it there."""
+    together = variable.at(e, grid)
+    met = np.broadcast_to(together.feasible, grid.shape)
+    excess = np.broadcast_to(missed(together, target), grid.shape)
+    best = float(grid[int(np.argmin(np.where(met, excess, np.inf) if np.any(met) else excess))])
     there = variable.at(e, best)
     limits = elasticities(there).get(target.metric, {})
     helping = {name: v for name, v in limits.items() if v * target.sign < 0}
@@ -188,12 +191,12 @@ def _counted(e: Evaluation, target: Target) -> Answer:
     excess = np.broadcast_to(missed(together, target), gpus.shape)
     met = excess <= 0
     now, metric_now = float(e.system.gpus), _plain(e, target)
-    chosen = int(np.argmin(excess)) if not np.any(met) else int(
-        np.lexsort((excess, np.where(met, gpus, np.inf)))[0])
+    fits = np.broadcast_to(together.feasible, gpus.shape)
+    best = np.where(fits, excess, np.inf) if np.any(fits) else excess
+    chosen = int(np.lexsort((excess, np.where(met, gpus, np.inf)))[0] if np.any(met) else np.argmin(np.round(best, 9)))
     there = _split(e, float(tp[chosen]), float(dp[chosen]))
     if not np.any(met):
-        none = _none(e, target, replace(VARIABLES["gpus"], at=lambda e, _: there), now, gpus[[chosen]],
-                     excess[[chosen]])
+        none = _none(e, target, replace(VARIABLES["gpus"], at=lambda e, _: there), now, gpus[[chosen]])
         return replace(none, metric_now=metric_now)
     return Answer(now, metric_now, float(gpus[chosen]), _plain(there, target), "count", float(gpus[chosen]), there, {},
                   ())
@@ -251,17 +254,17 @@ def _hour(e: Evaluation) -> float | None:
 
 
 VARIABLES: Mapping[str, Variable] = {v.name: v for v in (
-    _resource("hbm_bandwidth", "hbm", "HBM bandwidth of a device", "B/s", lambda s: s.chip.memory_bandwidth),
-    _resource("memory", "capacity", "memory of a device", "B", lambda s: s.chip.memory_bytes),
-    _resource("compute", "compute", "16-bit peak of a device, other peaks and the clock in proportion", "FLOP/s",
+    _resource("hbm_bandwidth", "hbm", "HBM bandwidth", "B/s", lambda s: s.chip.memory_bandwidth),
+    _resource("memory", "capacity", "device memory", "B", lambda s: s.chip.memory_bytes),
+    _resource("compute", "compute", "16-bit peak", "FLOP/s",
               lambda s: s.chip.peak.get("bf16", s.chip.peak.get("fp16"))),
-    Variable("l2", "last on-chip cache", "B", lambda e: e.system.chip.cache_bytes, _cached),
-    _resource("link", "link", "scale-up bandwidth of a device and direction, scale-out in proportion", "B/s",
+    Variable("l2", "L2 size", "B", lambda e: e.system.chip.cache_bytes, _cached),
+    _resource("link", "link", "link bandwidth", "B/s",
               lambda s: s.chip.scale_up.bandwidth),
-    _resource("host_link", "host_link", "host link of a device, host memory in proportion", "B/s",
+    _resource("host_link", "host_link", "host link", "B/s",
               lambda s: None if s.node.host is None else s.node.host.link_bandwidth),
     Variable("gpus", "devices", "", lambda e: e.system.gpus, lambda e, value: e, whole=True),
-    Variable("usd_per_gpu_hour", "price of a device hour", "USD/h", _hour, _priced, more_helps=False),
+    Variable("usd_per_gpu_hour", "device hour", "USD/h", _hour, _priced, more_helps=False),
     _load("batch", "sequences of a replica", "", True),
     _load("concurrency", "users", "", True),
     _load("rate", "requests per second", "1/s", False),
