@@ -15,8 +15,8 @@ from functools import partial
 from dse.cli.search_asked import make_search, read_asked
 from dse.search.study import Settings, explore
 
-TRIALS = 40
-REPEATS = 2
+TRIALS = 100
+REPEATS = 1
 ASKED = {"hardware": "h100_sxm", "gpus": "64", "input_tokens": "2048", "output_tokens": "256", "free": "l2,link",
          "concurrency": ",".join(str(n) for n in range(1, 401)), "weights": "bf16,fp8", "kv": "bf16,fp8"}
 

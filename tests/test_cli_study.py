@@ -21,7 +21,9 @@ import pytest
 from dse.catalogue.fingerprint import catalogue_fingerprint
 from dse.cli.main import run
 from dse.cli.search_asked import make_search, read_asked
+from dse.model import steps
 from dse.model.evaluate import Evaluation
+from dse.model.spans import op
 from dse.search import blocks, trials
 from dse.studies.search_writer import search_document, search_text
 from dse.studies.searches import search_names
@@ -384,5 +386,12 @@ def test_an_objective_without_a_value_names_the_plan_and_the_metric(
     else:
         said = line(capsys, "study", "run", file, code=4)
         assert "tpot_s is not a finite number, for one at tp=1 concurrency=1" in said
+
+
+def test_an_objective_without_a_value_names_the_operation_that_has_none(
+        file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(steps, "engine_work", lambda d, sequences: op("engine", {"engine": np.nan}))
+    said = line(capsys, "study", "run", file, code=4)
+    assert "'s engine takes nan s on engine" in said
 
 

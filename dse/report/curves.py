@@ -10,7 +10,8 @@ from dse.report.words import figure_of, label, metric_value, quantity, shorten
 
 Document = dict[str, Any]
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
-_TITLES = {"l2": "on-chip cache (L2)", "hbm": "HBM stacks", "link": "scale-up link", "cores": "cores",
+_TITLES = {"l2": "on-chip cache (L2)", "hbm": "HBM stacks", "hbm_rate": "HBM bandwidth", "link": "scale-up link",
+           "cores": "cores", "clock": "clock", "budget": "tokens of an iteration",
            "kv_offload": "share of the KV in host memory", "weight_offload": "share of the weights in host memory"}
 
 

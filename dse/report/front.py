@@ -19,12 +19,12 @@ from dse.report.words import (
     quantity,
     shorten,
 )
+from dse.search.variables import CHIP_VARIABLES
 
 Document = dict[str, Any]
 OFFERED = ("usd_per_mtok", "tpot_s", "ttft_s", "output_tok_s_per_gpu", "output_tok_s", "joule_per_token", DIE.name)
 """What may stand on an axis beside the objectives of the search."""
 _GROUPS = (BLUE, GREEN, ORANGE, SKY)
-_CHIP_VARIABLES = {"l2", "hbm", "link", "cores"}
 HEIGHT = 520
 DENSE = 500
 """So many dominated plans write over each other: their density is shown beneath them."""
@@ -107,7 +107,7 @@ def _table(result: Document, table: Document, names: Sequence[str], looks: Docum
 
 def _area(result: Document) -> float | None:
     """The die area of one device where every plan has the same; None where the search moves the chip."""
-    moved = {*(result["search"].get("free") or ())} & _CHIP_VARIABLES
+    moved = {*(result["search"].get("free") or ())} & set(CHIP_VARIABLES)
     areas = {m["system"].get("die_mm2") for m in result["front"]}
     return areas.pop() if len(areas) == 1 and not moved else None
 

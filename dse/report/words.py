@@ -9,14 +9,15 @@ from typing import Any
 
 from dse.model.metrics import METRICS, Metric
 
-SCALED = ("s", "B", "B/s", "FLOP", "FLOP/s", "FLOP/B", "J", "W")
+SCALED = ("s", "B", "B/s", "FLOP", "FLOP/s", "FLOP/B", "J", "W", "Hz")
 """Units that take SI prefixes; money and tokens are written out."""
 UNKNOWN = "not known"
 DIE = Metric("die_mm2", "die area", "mm2", -1, "of all dies of all devices, memory stacks not counted")
 LONGEST = 80
 _WEIGHTS = ("attention_weights", "mlp_weights", "expert_weights")
 _LOADS = {"concurrency": "{} users", "batch": "batch {}", "rate": "{} requests/s"}
-_FREE_UNITS = {"l2": "B", "link": "B/s"}
+_FREE_UNITS = {"l2": "B", "link": "B/s", "hbm_rate": "B/s", "clock": "Hz"}
+_FREE_WORDS = {"l2": "L2", "hbm": "HBM stacks", "hbm_rate": "HBM", "budget": "token budget"}
 _PREFIXES = {18: "E", 15: "P", 12: "T", 9: "G", 6: "M", 3: "k", 0: "", -3: "m", -6: "µ", -9: "n", -12: "p", -15: "f"}
 
 
@@ -112,7 +113,7 @@ def plan_words(document: Mapping[str, Any]) -> str:
     free = {name: value for name, value in document.get("free", {}).items()
             if not name.endswith("_offload") and value is not None}     # offloads are in the placement
     words += [f"with {' + '.join(map(shorten, document['techniques']))}"] if document.get("techniques") else []
-    words += [f"{shorten(name)} {quantity(value, _FREE_UNITS.get(name, ''))}"
+    words += [f"{_FREE_WORDS.get(name, shorten(name))} {quantity(value, _FREE_UNITS.get(name, ''))}"
               for name, value in (*free.items(), *document.get("knobs", {}).items())]
     return ", ".join(word for word in words if word)
 

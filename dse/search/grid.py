@@ -229,6 +229,8 @@ def _goods(aim: Aim, block: Block, mine: bool) -> Iterator[tuple[str, np.ndarray
 
     for name in e.constraints:
         yield name, axes(e.constraints.met(name))
+    for metric in dict.fromkeys(metric for metric, _ in aim.limits.values()):
+        yield FINITE, ~np.isnan(axes(e.metrics[metric]))            # what is not a number is not late, but unknown
     for name, (metric, most) in aim.limits.items():
         yield name, axes(e.metrics[metric]) <= most
     for metric in aim.objectives:
@@ -251,14 +253,15 @@ def _nearest_miss(part: _Part) -> Miss:
 
 
 def _undefined(part: _Part) -> Miss:
-    """The first plan that meets everything but lacks the value of an objective."""
+    """The first plan that meets everything else but lacks the value of an objective, or of what is limited."""
     e, aim = part.block.evaluation, part.aim
-    bad = {metric: ~np.isfinite(part.at_all(e.metrics[metric])) for metric in aim.objectives}
+    bad = {metric: np.isnan(part.at_all(e.metrics[metric])) for metric in aim.needed}
+    bad |= {metric: ~np.isfinite(part.at_all(e.metrics[metric])) for metric in aim.objectives}
     good = np.ones(part.alive.shape, dtype=bool)
     for name in e.constraints:
         good &= part.of(e.constraints.met(name))
     for metric, most in aim.limits.values():
-        good &= part.of(e.metrics[metric]) <= most
+        good &= ~(part.of(e.metrics[metric]) > most)
     index = int((good & np.logical_or.reduce(list(bad.values()))).argmax())
     metric = next(name for name, wrong in bad.items() if wrong.reshape(-1)[index])
     return Miss(np.inf, metric, part.points(np.array([index])))
