@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import re
+import signal
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -76,13 +78,14 @@ def _journal(path: Path) -> Any:
         """Cuts off what a writer that was killed, or had no room, left of a line before it writes the next."""
 
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
-            if _is_torn(path):
-                lock.acquire()
-                try:
-                    _mend(path)
-                finally:
-                    lock.release()
-            super().append_logs(logs)
+            with _interrupts_wait():        # Optuna's lock, interrupted while it is released, fails in its own way
+                if _is_torn(path):
+                    lock.acquire()
+                    try:
+                        _mend(path)
+                    finally:
+                        lock.release()
+                super().append_logs(logs)
 
     if path.is_dir() or not path.resolve().parent.is_dir():
         raise InputError(WHERE, f"{path} cannot be a journal file", "expected a file in a folder that exists")
@@ -101,11 +104,7 @@ def _journal_faults(place: str) -> Iterator[None]:
         yield
     except DseError:
         raise
-    except (OSError, RuntimeError) as problem:
-        if _was_interrupted(problem):       # inside Optuna's lock, whose release then fails
-            raise KeyboardInterrupt from None
-        if not isinstance(problem, OSError):
-            raise
+    except OSError as problem:
         full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
         hint = f"make room: {_KEPT}" if full else ""
         raise EnvironmentProblem(where, problem.strerror or str(problem), hint) from None
@@ -118,9 +117,21 @@ def _journal_faults(place: str) -> Iterator[None]:
                          "choose another file, or use that version") from None
 
 
-def _was_interrupted(problem: BaseException) -> bool:
-    context = problem.__context__
-    return context is not None and (isinstance(context, KeyboardInterrupt) or _was_interrupted(context))
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Ctrl-C inside the block takes effect at its end; in another thread than the main one, none arrives."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    caught: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if caught and callable(before):
+        before(caught[0], None)
 
 
 def _is_of_reading(problem: BaseException) -> bool:
